@@ -1,0 +1,174 @@
+"""The artifact: what a training publishes, how it is named by content, and how anyone proves it.
+
+A folder `sha256-<digest>` with the payload files and `manifest.json`, which holds only what is the same in every
+repetition. `weightsDigest` is made from the payload's files, `digest` from the manifest, which names the weightsDigest:
+base, rank and reference log probabilities cannot be swapped under it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from posttrain_api.model import Model
+
+MANIFEST_FILE = "manifest.json"
+MANIFEST_VERSION: Literal[1] = 1
+BESIDE_THE_PROOF = frozenset({MANIFEST_FILE, "report.json", "metrics.jsonl", "samples.jsonl", "README.md"})
+"""Files of an artifact's folder that are no payload: they may differ between repetitions."""
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+"""A sha256 with its scheme, in lower-case hexadecimal."""
+Kind = Literal["lora"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class BaseReference(Model):
+    """The base model under an adapter."""
+
+    uri: str
+    """Where it was read from."""
+    digest: Digest
+    """Digest of its weights, configuration and tokenizer."""
+
+
+class FileEntry(Model):
+    """A payload file."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Its sha256, in lower-case hexadecimal."""
+    bytes: Annotated[int, Field(ge=0)]
+    """Its size in bytes."""
+
+
+class Probe(Model):
+    """Reference log probabilities of one fixed conversation, the behavioural half of the proof."""
+
+    token_ids: Annotated[list[int], Field(min_length=2)]
+    """The conversation as token ids, shape [length]."""
+    base: list[float]
+    """log p(token_ids[i + 1] | token_ids[:i + 1]) under the base, in nats, shape [length - 1], rounded to 1e-4."""
+    result: list[float]
+    """The same under the base with this adapter."""
+
+
+class Manifest(Model):
+    """What an artifact is: everything that must not be swapped under its digest, and nothing that differs by chance."""
+
+    schema_version: Literal[1] = MANIFEST_VERSION
+    kind: Kind
+    """lora: a PEFT LoRA adapter."""
+    method: str
+    """How it was trained."""
+    base: BaseReference
+    """The model that it belongs to."""
+    rank: Annotated[int, Field(ge=1)]
+    """The largest LoRA rank of any module."""
+    target_modules: list[str]
+    """Names of the adapted modules, sorted."""
+    files: dict[str, FileEntry]
+    """The payload: path in the folder -> digest and size."""
+    weights_digest: Digest
+    """Digest of the payload files."""
+    recipe_digest: Digest | None = None
+    """Digest of the recipe; absent for an adapter that was made elsewhere."""
+    parents: list[Digest] = []
+    """Digests of the artifacts that it was made from."""
+    end_of_turn_token_ids: list[int]
+    """Tokens that end an answer."""
+    dtype: Dtype
+    """The precision in which the probes were computed."""
+    probes: Annotated[list[Probe], Field(min_length=1)]
+    """Fixed conversations with their log probabilities."""
+
+    @property
+    def digest(self) -> str:
+        """The digest by which the artifact is known: sha256 of the canonical manifest."""
+        return digest_of(self.to_json())
+
+
+class ArtifactSummary(Model):
+    """A published artifact, as a status shows it."""
+
+    uri: str
+    """Its folder."""
+    digest: Digest
+    """Digest of its manifest.json: the name by which everything refers to it."""
+    weights_digest: Digest
+    """Digest of its payload files."""
+    size_bytes: Annotated[int, Field(ge=0)]
+    """Size of its payload files together."""
+    kind: Kind
+    """lora: a PEFT LoRA adapter."""
+    rank: Annotated[int, Field(ge=1)]
+    """The largest LoRA rank of any module."""
+    target_modules: list[str]
+    """Names of the adapted modules, sorted and without repetition of layers."""
+    base: BaseReference
+    """The model that it belongs to."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one way to write a JSON value for hashing: sorted keys, no spaces, UTF-8, no NaN."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def digest_of(value: Any) -> str:
+    """`sha256:...` of a JSON value's canonical form."""
+    return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def folder_name(digest: str) -> str:
+    """The folder in which the artifact with this digest lies."""
+    return digest.replace(":", "-", 1)
+
+
+def file_entry(path: Path) -> FileEntry:
+    """Digest and size of a file."""
+    with path.open("rb") as file:
+        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+
+
+def payload(folder: Path) -> dict[str, FileEntry]:
+    """The payload files of an artifact's folder, by path relative to it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: file_entry(path) for name, path in names.items() if name not in BESIDE_THE_PROOF}
+
+
+def files_digest(files: Mapping[str, FileEntry]) -> str:
+    """One digest over files: sha256 over their sorted (path, sha256)."""
+    return digest_of([[name, entry.sha256] for name, entry in sorted(files.items())])
+
+
+def base_digest(folder: Path) -> str:
+    """The digest of a base model's folder: its safetensors, config.json and tokenizer files.
+
+    Raises ValueError where the folder is no complete model.
+    """
+    paths = sorted(path for path in folder.iterdir() if _is_part_of_base(path.name)) if folder.is_dir() else []
+    names = {path.name for path in paths}
+    if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
+        raise ValueError(f"{folder}: no model here: config.json and *.safetensors are needed")
+    return files_digest({path.name: file_entry(path) for path in paths})
+
+
+def _is_part_of_base(name: str) -> bool:
+    tokenizer = ("tokenizer", "vocab", "merges", "special_tokens_map", "added_tokens")
+    return name == "config.json" or name.endswith(".safetensors") or name.startswith(tokenizer)
+
+
+def differences(folder: Path, files: Mapping[str, FileEntry]) -> Iterable[str]:
+    """What of a folder's payload does not match these entries, as sentences; nothing where all match."""
+    found = payload(folder)
+    for name in sorted(files.keys() | found.keys()):
+        if name not in found:
+            yield f"{name} is missing"
+        elif name not in files:
+            yield f"{name} is not named in the manifest"
+        elif found[name] != files[name]:
+            yield f"{name} has sha256 {found[name].sha256[:12]}, the manifest says {files[name].sha256[:12]}"

@@ -1,0 +1,12 @@
+"""Label and annotation keys of everything that we make."""
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "posttrain"
+TRAINING_RUN = "posttrain.dev/training-run"
+"""Label: name of the TrainingRun that owns the object."""
+ADAPTER_DEPLOYMENT = "posttrain.dev/adapter-deployment"
+"""Label: name of the AdapterDeployment that owns the object."""
+COMPONENT = "posttrain.dev/component"
+"""Label: recipe, preflight, training, server, ..."""
+DESIRED_DIGEST = "posttrain.dev/desired-digest"
+"""Annotation: digest of the manifest as it was applied, to see without a request that nothing changed."""

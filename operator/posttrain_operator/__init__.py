@@ -1,0 +1,1 @@
+"""The operator: it brings clusters to what TrainingRuns and AdapterDeployments say, and says what it saw."""

@@ -161,7 +161,9 @@ class PodTemplate(Model):
     """Labels that the node must have."""
     tolerations: Annotated[list[Toleration], Field(max_length=64)] | None = None
     """Taints that the pod tolerates."""
-    affinity: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] | None = None
+    affinity: (
+        Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] | None
+    ) = None
     """Affinity as in core/v1."""
     env: Annotated[list[EnvVar], list_map("name", max_items=128)] | None = None
     """Environment variables of the main container."""

@@ -214,7 +214,7 @@ class AdapterDeploymentStatus(Model):
     phase: Annotated[str, Field(max_length=32)] | None = None
     """One word for people, derived from the conditions: Pending, Starting, Loading, Ready or Failed."""
     conditions: Annotated[list[Condition], list_map("type", max_items=32)] = []
-    """Resolved, Compatible, CapacityOK, Available, AdaptersLoaded, Ready; Reconciling and Stalled only while they hold."""
+    """Resolved, Compatible, CapacityOK, Available, AdaptersLoaded, Ready; Reconciling and Stalled while they hold."""
     url: str | None = None
     """Base URL for OpenAI clients inside the cluster."""
     selector: str | None = None

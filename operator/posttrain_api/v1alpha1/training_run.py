@@ -343,7 +343,9 @@ class TrainingRunStatus(Model):
     """One word for people, derived from the conditions: Pending, Preflight, Training, Succeeded or Failed."""
     conditions: Annotated[list[Condition], list_map("type", max_items=32)] = []
     """Validated, Trained, Evaluated, Accepted, Succeeded, Ready; Reconciling and Stalled only while they hold."""
-    resolved: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] | None = None
+    resolved: (
+        Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] | None
+    ) = None
     """The recipe with every default filled in, frozen at the first reconcile."""
     display: Display | None = None
     """Texts for the printed columns."""
@@ -368,8 +370,8 @@ class TrainingRunStatus(Model):
 
 
 class TrainingRun(Model):
-    """A TrainingRun teaches a base model a task: it checks the data, trains in a Job, judges the result on held-out rows
-    and publishes it under its digest."""
+    """A TrainingRun teaches a base model a task: it checks the data, trains in a Job, judges the result on held-out
+    rows and publishes it under its digest."""
 
     model_config = ConfigDict(
         extra="ignore",

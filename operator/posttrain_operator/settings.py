@@ -1,9 +1,9 @@
 """The operator's settings, read once from the environment that the chart sets."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from posttrain_api.meta import PodTemplate
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Settings:
     """Where the operator itself runs: NetworkPolicies admit its pods."""
     watch_namespaces: tuple[str, ...] = ()
     """Empty: all namespaces."""
-    default_pod_template: dict[str, Any] = field(default_factory=dict)
-    """PodTemplate fields put under each object's own podTemplate."""
+    default_pod_template: PodTemplate = field(default_factory=PodTemplate)
+    """Put under each object's own podTemplate: see pod_template.merged."""
     claim_size: str = "100Gi"
     claim_storage_class: str | None = None
     claim_access_mode: str = "ReadWriteMany"
@@ -30,7 +30,7 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
-    """Read POSTTRAIN_* variables; KeyError names one that is missing."""
+    """Read POSTTRAIN_* variables; KeyError names one that is missing, ValueError says what is wrong with one."""
     get = environment.get
     return Settings(
         trainer_image=environment["POSTTRAIN_TRAINER_IMAGE"],
@@ -38,7 +38,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         image_pull_policy=get("POSTTRAIN_IMAGE_PULL_POLICY", "IfNotPresent"),
         operator_namespace=get("POSTTRAIN_OPERATOR_NAMESPACE", "posttrain-system"),
         watch_namespaces=tuple(name for name in get("POSTTRAIN_WATCH_NAMESPACES", "").split(",") if name),
-        default_pod_template=json.loads(get("POSTTRAIN_DEFAULT_POD_TEMPLATE", "{}")),
+        default_pod_template=PodTemplate.model_validate_json(get("POSTTRAIN_DEFAULT_POD_TEMPLATE", "{}")),
         claim_size=get("POSTTRAIN_CLAIM_SIZE", "100Gi"),
         claim_storage_class=get("POSTTRAIN_CLAIM_STORAGE_CLASS") or None,
         claim_access_mode=get("POSTTRAIN_CLAIM_ACCESS_MODE", "ReadWriteMany"),

@@ -1,0 +1,71 @@
+"""TrainingRun: defaults are resolved once, and what cannot be meant is refused."""
+
+from typing import Any
+
+import pytest
+
+from posttrain_api.v1alpha1.training_run import TrainingRunSpec
+
+MINIMAL = {
+    "method": "sft",
+    "baseModel": {"uri": "pvc://models/qwen"},
+    "environment": {"dataset": {"uri": "pvc://data/train.jsonl"}},
+}
+
+
+def spec(**changes: Any) -> TrainingRunSpec:
+    return TrainingRunSpec.model_validate({**MINIMAL, **changes})
+
+
+def test_a_minimal_run_resolves_to_the_whole_recipe():
+    assert spec().recipe().to_json() == {
+        "method": "sft",
+        "baseModel": {"uri": "pvc://models/qwen"},
+        "environment": {"dataset": {"uri": "pvc://data/train.jsonl"}},
+        "tuning": {"lora": {"rank": 16, "alpha": 32.0, "dropout": 0.0, "targetModules": []}},
+        "hyperparameters": {
+            "epochs": 3.0,
+            "learningRate": 0.0002,
+            "effectiveBatchSize": 16,
+            "maxLength": 2048,
+            "warmupSteps": 0.03,
+            "scheduler": "cosine",
+            "weightDecay": 0.0,
+            "maxGradNorm": 1.0,
+            "gradientCheckpointing": True,
+            "precision": "auto",
+            "seed": 42,
+        },
+        "evaluation": {"metrics": ["loss", "tokenAccuracy"]},
+        "output": {"uri": "pvc://posttrain-artifacts"},
+    }
+
+
+def test_steps_given_leave_epochs_out():
+    resolved = spec(hyperparameters={"maxSteps": 10}).recipe().hyperparameters
+    assert (resolved.max_steps, resolved.epochs) == (10, None)
+
+
+def test_operations_are_no_part_of_the_recipe():
+    assert spec(deadlineSeconds=60, resources={"gpus": 8}).recipe() == spec().recipe()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"environment": {"dataset": {}}}, "exactly one of uri, configMap", id="no source"),
+        pytest.param(
+            {"environment": {"dataset": {"uri": "file:///a", "configMap": {"name": "a", "key": "b"}}}},
+            "exactly one of uri, configMap",
+            id="two sources",
+        ),
+        pytest.param({"hyperparameters": {"epochs": 1, "maxSteps": 1}}, "not both", id="epochs and steps"),
+        pytest.param({"hyperparameters": {"learningRate": 0}}, "greater than 0", id="learning rate of zero"),
+        pytest.param({"learningRate": 1e-4}, "learningRate", id="a field in the wrong place"),
+        pytest.param({"output": {"uri": "file:///tmp/out"}}, "must outlive its pod", id="output in the image"),
+        pytest.param({"method": "grpo"}, "sft", id="a method that is not there yet"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        spec(**changes)

@@ -1,0 +1,171 @@
+"""What the API server itself refuses, with the operator down: `kubectl apply --dry-run=server` and our CEL rules."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from tests.live import Namespace
+
+RUN: dict[str, Any] = {
+    "apiVersion": "posttrain.dev/v1alpha1",
+    "kind": "TrainingRun",
+    "metadata": {"name": "run"},
+    "spec": {
+        "method": "sft",
+        "baseModel": {"uri": "pvc://models/qwen"},
+        "environment": {"dataset": {"uri": "pvc://data/train.jsonl"}},
+    },
+}
+DEPLOYMENT: dict[str, Any] = {
+    "apiVersion": "posttrain.dev/v1alpha1",
+    "kind": "AdapterDeployment",
+    "metadata": {"name": "assistants"},
+    "spec": {"baseModel": {"uri": "pvc://models/qwen"}, "adapters": [{"name": "a", "fromRun": {"name": "run"}}]},
+}
+DIGEST = "sha256:" + "0" * 64
+
+
+def changed(manifest: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """The manifest with one value set; a path such as spec.environment.dataset."""
+    copied = copy.deepcopy(manifest)
+    *parents, last = path.split(".")
+    place = copied
+    for name in parents:
+        place = place.setdefault(name, {})
+    place[last] = value
+    return copied
+
+
+def dry_run(namespace: Namespace, manifest: dict[str, Any]) -> str:
+    """What kubectl says of a refused manifest, empty where it is accepted."""
+    shown = namespace.kubectl("apply", "--dry-run=server", "-f", "-", given=json.dumps(manifest))
+    return shown.stderr if shown.returncode else ""
+
+
+@pytest.mark.parametrize("manifest", [RUN, DEPLOYMENT], ids=["run", "deployment"])
+def test_a_right_manifest_is_accepted(namespace: Namespace, manifest: dict[str, Any]):
+    assert dry_run(namespace, manifest) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        pytest.param("spec.hyperparameters", {"epochs": "three"}, "spec.hyperparameters.epochs", id="wrong type"),
+        pytest.param("spec.hyperparameter", {"epochs": 3}, 'unknown field "spec.hyperparameter"', id="unknown field"),
+        pytest.param("spec.method", "grpo", "spec.method", id="a method that is not there"),
+        pytest.param("spec.hyperparameters", {"learningRate": 0}, "spec.hyperparameters.learningRate", id="zero rate"),
+        pytest.param("spec.tuning", {"lora": {"rank": 100000}}, "spec.tuning.lora.rank", id="rank out of bounds"),
+        pytest.param(
+            "spec.hyperparameters", {"epochs": 1, "maxSteps": 5}, "give epochs or maxSteps, not both", id="both"
+        ),
+        pytest.param("spec.environment.dataset", {}, "give exactly one of uri, configMap", id="no source"),
+        pytest.param(
+            "spec.environment.dataset",
+            {"uri": "pvc://data/a", "configMap": {"name": "a", "key": "b"}},
+            "give exactly one of uri, configMap",
+            id="two sources",
+        ),
+        pytest.param(
+            "spec.environment.chatTemplate",
+            {"inline": "x", "configMap": {"name": "a", "key": "b"}},
+            "give exactly one of inline, configMap",
+            id="two templates",
+        ),
+        pytest.param("spec.baseModel.uri", "hf://org/name", "use pvc://claim/path or file:///path", id="wrong scheme"),
+        pytest.param("spec.baseModel.uri", "pvc://a/../b", "`..` is not allowed in a path", id="out of the claim"),
+        pytest.param("spec.output", {"uri": "file:///tmp"}, "use pvc://claim/path", id="output in the image"),
+        pytest.param("spec.resources", {"gpus": -1}, "spec.resources.gpus", id="negative GPUs"),
+        pytest.param("spec.resources", {"memory": "lots"}, "spec.resources.memory", id="not a quantity"),
+        pytest.param("spec.podTemplate", {"volumes": [{"name": "a"}]}, "give exactly one of configMap", id="no volume"),
+        pytest.param(
+            "spec.podTemplate",
+            {"volumes": [{"name": "a", "hostPath": {"path": "/"}}]},
+            "hostPath",
+            id="a volume of the node",
+        ),
+        pytest.param("spec.evaluation", {"metrics": []}, "spec.evaluation.metrics", id="nothing to measure"),
+        pytest.param("metadata.name", "a" * 41, "metadata.name is at most 40 characters", id="a long name"),
+    ],
+)
+def test_a_wrong_run_is_refused(namespace: Namespace, path: str, value: Any, said: str):
+    assert said in dry_run(namespace, changed(RUN, path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        pytest.param("spec.adapters", [{"name": "a"}], "give exactly one of fromRun, uri", id="no source"),
+        pytest.param(
+            "spec.adapters",
+            [{"name": "a", "fromRun": {"name": "r"}, "uri": "pvc://a/b", "digest": DIGEST}],
+            "give exactly one of fromRun, uri",
+            id="two sources",
+        ),
+        pytest.param("spec.adapters", [{"name": "a", "uri": "pvc://a/b"}], "needs its digest", id="no digest"),
+        pytest.param(
+            "spec.adapters", [{"name": "a", "uri": "pvc://a/b", "digest": "sha256:1"}], "digest", id="half a digest"
+        ),
+        pytest.param(
+            "spec.adapters", [{"name": "base", "fromRun": {"name": "r"}}], "base is the name of the base", id="base"
+        ),
+        pytest.param(
+            "spec.adapters",
+            [{"name": "a", "fromRun": {"name": "r"}}, {"name": "a", "fromRun": {"name": "s"}}],
+            "Duplicate value",
+            id="a name twice",
+        ),
+        pytest.param("spec.engine", {"maxRank": 17}, "spec.engine.maxRank", id="a rank vLLM has not"),
+        pytest.param(
+            "spec.engine",
+            {"maxLoadedAdapters": 8, "maxCachedAdapters": 4},
+            "make it at least maxLoadedAdapters",
+            id="cache smaller than the batch",
+        ),
+        pytest.param("spec.replicas", -1, "spec.replicas", id="negative replicas"),
+    ],
+)
+def test_a_wrong_deployment_is_refused(namespace: Namespace, path: str, value: Any, said: str):
+    assert said in dry_run(namespace, changed(DEPLOYMENT, path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        pytest.param("spec.baseModel.uri", "pvc://models/other", id="another base"),
+        pytest.param("spec.environment.dataset.uri", "pvc://data/other.jsonl", id="other data"),
+        pytest.param("spec.environment.systemPrompt", "Be brief.", id="a system prompt added"),
+        pytest.param("spec.hyperparameters", {"epochs": 5}, id="more epochs"),
+        pytest.param("spec.tuning", {"lora": {"rank": 32}}, id="another rank"),
+        pytest.param("spec.evaluation", {"metrics": ["loss"]}, id="other metrics"),
+        pytest.param("spec.output", {"uri": "pvc://elsewhere"}, id="another output"),
+        pytest.param("spec.preflight", "Skip", id="no preflight any more"),
+    ],
+)
+def test_the_recipe_of_a_run_cannot_be_changed(namespace: Namespace, path: str, value: Any):
+    namespace.apply(RUN)
+    field = path.split(".")[1]
+    said = dry_run(namespace, changed(RUN, path, value))
+    assert f"{field} is part of the recipe and cannot be changed: create a new TrainingRun" in said
+
+
+def test_operations_of_a_run_can_be_changed(namespace: Namespace):
+    namespace.apply(RUN)
+    operations = {"deadlineSeconds": 60, "ttlSecondsAfterFinished": 60, "resources": {"gpus": 2}}
+    for name, value in operations.items():
+        assert dry_run(namespace, changed(RUN, f"spec.{name}", value)) == ""
+
+
+def test_a_new_object_is_in_progress_for_kstatus(namespace: Namespace):
+    assert namespace.apply(changed(RUN, "metadata.name", "fresh"))["status"] == {"observedGeneration": -1}
+
+
+def test_explain_reads_like_documentation(namespace: Namespace):
+    shown = namespace.kubectl("explain", "trainingrun.spec.hyperparameters").stdout
+    assert "learningRate" in shown
+    assert "Highest learning rate; left out, it depends on method and tuning" in " ".join(shown.split())
+
+
+def test_short_names_and_the_category_are_known(namespace: Namespace):
+    for name in ("trun", "adep", "posttrain"):
+        assert namespace.kubectl("get", name).returncode == 0

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     WAITING_FOR_RUN = "WaitingForRun"
     STARTING = "Starting"
     LOADING = "Loading"
+    SCALED_TO_ZERO = "ScaledToZero"
     # failed: what the user gave
     INVALID_SPEC = "InvalidSpec"
     DATASET_INVALID = "DatasetInvalid"

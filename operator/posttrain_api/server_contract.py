@@ -26,6 +26,9 @@ TOKEN_FILE = TOKEN_FOLDER / "token"
 DESIRED_FOLDER = PurePosixPath("/etc/posttrain/adapters")
 DESIRED_FILE = DESIRED_FOLDER / "adapters.json"
 """The desired list from the ConfigMap, which lags by up to a minute."""
+CHAT_TEMPLATE_FOLDER = PurePosixPath("/etc/posttrain/chat-template")
+CHAT_TEMPLATE_FILE = CHAT_TEMPLATE_FOLDER / "chat_template.jinja"
+"""Chat template for requests to the base, where the deployment gives one."""
 STATE_FOLDER = PurePosixPath("/var/lib/posttrain/adapters")
 """The pod's own disk: adapters by digest, and the last desired list."""
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from posttrain_api.server_contract import DesiredAdapters
+
 Manifest = dict[str, Any]
 """A Kubernetes object as JSON, with only the fields that we own."""
 
@@ -26,6 +28,19 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Tell:
+    """The desired list, for the agent of a pod that works on another one: its mounted copy lags by up to a minute."""
+
+    pod: str
+    """Name of the pod."""
+    address: str
+    """Its IP address."""
+    desired: DesiredAdapters
+    token: str = field(repr=False)
+    """The agent's bearer token: never logged."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that one reconcile does, in the order of the fields."""
 
@@ -35,6 +50,8 @@ class Plan:
     """Children as they are to be, by server-side apply; only those that differ from what was observed."""
     delete: tuple[Child, ...] = ()
     """Children that are no longer wanted."""
+    tell: tuple[Tell, ...] = ()
+    """Lists for agents; one that does not answer is told again at the next reconcile."""
     status: dict[str, Any] | None = None
     """The parent's whole status; None leaves it as it is."""
     events: tuple[Event, ...] = field(default=())

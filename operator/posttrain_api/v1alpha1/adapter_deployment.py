@@ -212,7 +212,7 @@ class AdapterDeploymentStatus(Model):
     observed_generation: int = -1
     """The generation of the spec that this status speaks of."""
     phase: Annotated[str, Field(max_length=32)] | None = None
-    """One word for people, derived from the conditions: Pending, Starting, Loading, Ready or Failed."""
+    """One word for people, derived from the conditions: Pending, Starting, Loading, Ready, Stopped or Failed."""
     conditions: Annotated[list[Condition], list_map("type", max_items=32)] = []
     """Resolved, Compatible, CapacityOK, Available, AdaptersLoaded, Ready; Reconciling and Stalled while they hold."""
     url: str | None = None

@@ -1,0 +1,118 @@
+"""Builds the cluster's programs from their Go modules, once, into the cache.
+
+go.mod names each of them as a tool, all on one set of versions, so that most packages are compiled once for all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import os
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.cluster import layout, slots
+
+_MODULE = Path(__file__).parent
+_PACKAGES = {
+    "pause": "./pause",
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+    "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+    "coredns": "./coredns",
+    "helm": "helm.sh/helm/v4/cmd/helm",
+}
+ALL = tuple(_PACKAGES)
+_ASSETS = ("etcd", "kube-apiserver", "kubectl")  # what a folder of KUBEBUILDER_ASSETS holds
+
+
+def binary(name: str) -> Path:
+    """The program's path, built now if the cache does not have it; KUBEBUILDER_ASSETS goes first."""
+    if name in _ASSETS and (assets := os.environ.get("KUBEBUILDER_ASSETS")) and (Path(assets) / name).exists():
+        return Path(assets) / name
+    path = _folder() / name
+    if not path.exists():
+        ensure([name])
+    return path
+
+
+def ensure(names: Iterable[str] = ALL) -> None:
+    """Build what is missing, one line of progress each. Cut off, it goes on where it stopped."""
+    folder = _folder()
+    if all((folder / name).exists() for name in names):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    with slots.locked(f"build-{folder.name}"):
+        missing = [name for name in names if not (folder / name).exists()]
+        for number, name in enumerate(missing, 1):
+            _build_with_progress(folder / name, console=console, title=f"[{number}/{len(missing)}] {name}")
+
+
+@dataclasses.dataclass
+class _Elapsed:
+    """A status line that tells the time that has passed, whenever it is drawn."""
+
+    title: str
+    start: float = dataclasses.field(default_factory=time.monotonic)
+
+    def __rich__(self) -> str:
+        return f"building {self.title}: {time.monotonic() - self.start:.0f} s"
+
+
+def _build_with_progress(path: Path, *, console: Console, title: str) -> None:
+    elapsed = _Elapsed(title.replace("[", r"\["))
+    with console.status(elapsed) if console.is_terminal else contextlib.nullcontext():
+        _build(path)
+    console.print(f"built {elapsed.title} in {time.monotonic() - elapsed.start:.0f} s", highlight=False)
+
+
+def _build(path: Path) -> None:
+    """Build under a temporary name, so that a file that is there is whole."""
+    temporary = path.with_suffix(".new")
+    command = ["go", "build", "-trimpath", "-buildvcs=false", "-ldflags", _linker_flags(), "-o", temporary, _PACKAGES[path.name]]
+    done = subprocess.run(command, cwd=_MODULE, env=_environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"go build of {path.name} failed:\n{done.stderr[-4000:]}")
+    os.replace(temporary, path)
+
+
+def _linker_flags() -> str:
+    """Without a version of their own, programs call themselves v0.0.0 and clients refuse them."""
+    version = module_version("k8s.io/kubernetes")
+    major, minor, _ = version.removeprefix("v").split(".")
+    facts = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in facts.items())])
+
+
+def module_version(module: str) -> str:
+    """The version that go.mod requires."""
+    for line in (_MODULE / "go.mod").read_text().splitlines():
+        words = line.removeprefix("require").split()
+        if words[:1] == [module] and len(words) > 1 and words[1] != "=>":
+            return words[1]
+    raise ValueError(f"go.mod does not require {module}")
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
+
+
+@functools.cache
+def _folder() -> Path:
+    """<cache>/bin/<key>: another key whenever a source, a version or the compiler changes."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in _MODULE.rglob("*") if path.suffix in {".go", ".mod", ".sum"}):
+        digest.update(path.relative_to(_MODULE).as_posix().encode() + b"\0" + path.read_bytes())
+    digest.update(subprocess.run(["go", "version"], cwd=_MODULE, check=True, capture_output=True).stdout)
+    return layout.cache() / "bin" / digest.hexdigest()[:16]

@@ -1,0 +1,202 @@
+"""The local cluster as a whole: up, down, and what tests ask of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tests.cluster import (
+    api,
+    build,
+    certificates,
+    cgroups,
+    control_plane,
+    debian,
+    identities,
+    images,
+    layout,
+    machine,
+    network,
+    node,
+    processes,
+    runtime,
+    services,
+    slots,
+    teardown,
+    volumes,
+)
+
+RUNTIME_CLASS = "posttrain-local"
+
+
+
+class Cluster:
+    """A Kubernetes cluster on this machine, named so that several can run at once. Needs root."""
+
+    def __init__(self, name: str = "posttrain") -> None:
+        self.name = name
+
+    @property
+    def _layout(self) -> layout.Layout:
+        return slots.find(self.name) or layout.Layout(name=self.name, slot=0, cache=layout.cache())
+
+    @property
+    def root(self) -> Path:
+        """The cluster's folder in the cache; its `logs` outlive the cluster."""
+        return self._layout.root
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig, for use on the host; its context is posttrain-<name>."""
+        return self._layout.kubeconfig
+
+    def up(self, nodes: int = 1, *, controllers: bool = True) -> Cluster:
+        """Return once a cluster of this shape is ready; one that is already is kept, any other is replaced.
+
+        With no nodes there are only etcd, the API server and (unless switched off) the controllers.
+        """
+        if os.geteuid() != 0:
+            raise PermissionError("the local cluster needs root: network namespaces, control groups and containerd")
+        shape = {"nodes": nodes, "controllers": controllers or nodes > 0}
+        with slots.locked(f"up-{self.name}"):
+            if not self._is_healthy(shape):
+                teardown.remove(self._layout)
+                debian.ensure()
+                build.ensure(_programs(**shape))
+                self._start(slots.claim(self.name), **shape)
+                self._shape_file.write_text(json.dumps(shape))
+            elif nodes:
+                self.top_up_volumes()
+        return self
+
+    def down(self) -> list[str]:
+        """Remove the cluster with everything in it but its logs; returns what could not be removed."""
+        with slots.locked(f"up-{self.name}"):
+            teardown.remove(self._layout)
+            return teardown.leftovers(self._layout)
+
+    def crash(self) -> None:
+        """SIGKILL every process of the cluster, pods included, and leave the remains as they are."""
+        cgroups.kill(self._layout.cgroup)
+
+    def is_healthy(self) -> bool:
+        """True if `up` came to its end, every component runs and every node is ready."""
+        try:
+            return self._is_healthy(json.loads(self._shape_file.read_text()))
+        except FileNotFoundError:
+            return False
+
+    def components(self) -> dict[str, int | None]:
+        """What was started -> its process id, None if it has ended."""
+        cluster = self._layout
+        return {component: processes.pid(cluster, component) for component in processes.components(cluster)}
+
+    def logs(self, component: str) -> str:
+        """What a component has written: etcd, kube-apiserver, kube-controller-manager, kubelet-0, containerd-0..."""
+        return processes.log_file(self._layout, component).read_text(errors="replace")
+
+    def binary(self, name: str) -> Path:
+        """A program of the cluster's versions, such as kubectl or helm; built if it is not there."""
+        return build.binary(name)
+
+    def volume(self, namespace: str, claim: str, size: str = "10Gi") -> Path:
+        """Make a bound claim on a folder of the host that everyone may write, unless it is there; returns the folder."""
+        cluster = self._layout
+        return volumes.claimed(cluster, api.Api(cluster), namespace=namespace, claim=claim, size=size)
+
+    def top_up_volumes(self) -> None:
+        """Bring the pool of volumes for claims of any size back to its full number."""
+        cluster = self._layout
+        volumes.top_up(cluster, api.Api(cluster))
+
+    @property
+    def _shape_file(self) -> Path:
+        """Written at the very end of `up`."""
+        return self._layout.run / "shape"
+
+    def _is_healthy(self, shape: dict[str, Any]) -> bool:
+        cluster = self._layout
+        if not self._shape_file.exists() or json.loads(self._shape_file.read_text()) != shape or processes.missing(cluster):
+            return False
+        server = api.Api(cluster)
+        return server.is_ready() and all(node.is_ready(cluster.node(index), server) for index in range(shape["nodes"]))
+
+    def _start(self, cluster: layout.Layout, *, nodes: int, controllers: bool) -> None:
+        with contextlib.ExitStack() as undo:
+            undo.callback(teardown.remove, cluster)
+            _prepare(cluster)
+            for index in range(nodes):
+                node.prepare(cluster.node(index))
+            server = control_plane.start_api_server(cluster, self.binary)
+            if controllers:
+                control_plane.start_controllers(cluster, self.binary, num_nodes=nodes)
+            if nodes:
+                _start_nodes(cluster, server, num_nodes=nodes)
+            if controllers:
+                _wait_for_service_account(cluster, server)
+            undo.pop_all()
+
+
+def _programs(*, nodes: int, controllers: bool) -> tuple[str, ...]:
+    """The programs that a cluster of this shape needs, so that a small one starts without building the others."""
+    if nodes:
+        return tuple(name for name in build.ALL if name != "helm")
+    return ("etcd", "kube-apiserver", "kubectl", *(["kube-controller-manager"] if controllers else []))
+
+
+def _prepare(cluster: layout.Layout) -> None:
+    for folder in (cluster.root, cluster.run, cluster.logs, cluster.volumes):
+        folder.mkdir(parents=True, exist_ok=True)
+    for log in cluster.logs.glob("*.log"):
+        log.unlink()
+    certificates.make(cluster)
+    identities.make(cluster)
+    cgroups.make(f"{cluster.cgroup}/{cgroups.SYSTEM}")
+    network.make(cluster)
+
+
+def _start_nodes(cluster: layout.Layout, server: api.Api, *, num_nodes: int) -> None:
+    machine.note()
+    nodes = [cluster.node(index) for index in range(num_nodes)]
+    control_plane.start_scheduler(cluster, build.binary)
+    archive = cluster.root / "images.tar"
+    archive.write_bytes(images.docker_archive(images.all_images(build.binary("pause"))))
+    for each in nodes:
+        processes.wait_for(cluster, lambda each=each: runtime.is_ready(each), what=f"containerd of {each.name}")  # type: ignore[misc]
+        runtime.import_images(each, archive)
+        node.start_kubelet(each, build.binary, fast_node_loss=num_nodes > 1)
+    services.start(cluster, build.binary)
+    _apply_objects(server)
+    volumes.top_up(cluster, server)
+    for each in nodes:
+        _wait_for_node(each, server)
+    processes.wait_for(cluster, lambda: services.is_dns_ready(cluster), what="the cluster's name server")
+
+
+def _wait_for_node(each: layout.NodeLayout, server: api.Api) -> None:
+    processes.wait_for(each.cluster, lambda: node.is_registered(each, server), what=f"node {each.name} to register")
+    node.advertise_gpus(each, server)
+    processes.wait_for(each.cluster, lambda: node.is_ready(each, server), what=f"node {each.name} to be ready")
+
+
+def _wait_for_service_account(cluster: layout.Layout, server: api.Api) -> None:
+    """No pod can be made before it is there."""
+    path = "/api/v1/namespaces/default/serviceaccounts"
+    processes.wait_for(cluster, lambda: bool(server.get(path)["items"]), what="the default service account")
+
+
+def _apply_objects(server: api.Api) -> None:
+    volumes.make_class(server)
+    runtime_class = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": RUNTIME_CLASS}, "handler": runtime.HANDLER}
+    server.apply(f"/apis/node.k8s.io/v1/runtimeclasses/{RUNTIME_CLASS}", runtime_class)
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "posttrain-coredns"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "system:coredns"}],
+    }
+    server.apply("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/posttrain-coredns", binding)

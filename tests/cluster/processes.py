@@ -1,0 +1,85 @@
+"""Starting and watching the cluster's programs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.cluster import cgroups, layout, waiting
+
+_START_TIMEOUT_SECONDS = 90
+
+# The shell enters the control groups itself: no moment exists at which the program runs outside them.
+_ENTER = 'for group in $GROUPS_TO_ENTER; do echo $$ > "$group"; done; unset GROUPS_TO_ENTER; exec "$@"'
+
+
+def start(cluster: layout.Layout, component: str, command: list[str | Path]) -> None:
+    """Run `command` as a daemon in the cluster's network namespace and control groups, its output in logs/<component>.log."""
+    arguments = ["nsenter", f"--net={cluster.namespace_file}", *map(str, command)]
+    groups = " ".join(map(str, cgroups.entry_files(f"{cluster.cgroup}/{cgroups.SYSTEM}")))
+    with log_file(cluster, component).open("ab") as log:
+        process = subprocess.Popen(
+            ["/bin/sh", "-ec", _ENTER, "sh", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=cluster.root,
+            env=os.environ | {"GROUPS_TO_ENTER": groups},
+        )
+    _pid_file(cluster, component).write_text(f"{process.pid} {_start_time(process.pid)}")
+
+
+def pid(cluster: layout.Layout, component: str) -> int | None:
+    """The process id of a component that runs; an id that the kernel gave to another process since is not it."""
+    try:
+        number, start_time = _pid_file(cluster, component).read_text().split()
+    except (FileNotFoundError, ValueError):
+        return None
+    return int(number) if start_time == _start_time(int(number)) else None
+
+
+def components(cluster: layout.Layout) -> list[str]:
+    """Everything that was started, whether it still runs or not."""
+    return sorted(path.stem for path in cluster.run.glob("*.pid"))
+
+
+def missing(cluster: layout.Layout) -> list[str]:
+    """The components that were started and have ended."""
+    return [component for component in components(cluster) if pid(cluster, component) is None]
+
+
+def wait_for(cluster: layout.Layout, is_ready: Callable[[], bool], *, what: str) -> None:
+    """Wait for `what`; a component that ends meanwhile is an error that shows the end of its log."""
+
+    def is_ready_or_lost() -> bool:
+        if lost := missing(cluster):
+            raise RuntimeError("\n".join(f"{component} has ended:\n{log_tail(cluster, component)}" for component in lost))
+        return is_ready()
+
+    waiting.until(is_ready_or_lost, what=what, timeout_seconds=_START_TIMEOUT_SECONDS)
+
+
+def log_file(cluster: layout.Layout, component: str) -> Path:
+    return cluster.logs / f"{component}.log"
+
+
+def log_tail(cluster: layout.Layout, component: str, *, num_lines: int = 20) -> str:
+    path = log_file(cluster, component)
+    return "\n".join(path.read_text(errors="replace").splitlines()[-num_lines:]) if path.exists() else ""
+
+
+def _pid_file(cluster: layout.Layout, component: str) -> Path:
+    return cluster.run / f"{component}.pid"
+
+
+def _start_time(number: int) -> str:
+    """In clock ticks since boot; empty when no such process lives (a zombie does not)."""
+    try:
+        # The second field is the program's name in brackets and may hold spaces.
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

@@ -1,12 +1,13 @@
 """What operator and trainer say to each other: the frozen recipe in, progress while it runs, one report at the end."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from posttrain_api.artifact import ArtifactSummary
+from posttrain_api.artifact import ArtifactSummary, digest_of
 from posttrain_api.conditions import Reason
 from posttrain_api.meta import KeyReference
 from posttrain_api.model import Model
@@ -47,6 +48,14 @@ class RunConfig(Model):
     """Number of the recipe, counted from 0."""
     recipe: Recipe
     """What to train, with nothing left to decide."""
+
+
+def recipe_digest(run: Mapping[str, Any]) -> str:
+    """Digest of the recipe in a run.json, as parsed JSON.
+
+    Of the JSON as it was frozen, not of a parsed model: a later version, whose model has more fields, finds the same.
+    """
+    return digest_of(run["recipe"])
 
 
 def config_map_path(reference: KeyReference) -> PurePosixPath:

@@ -1,0 +1,81 @@
+"""A whole cluster with the chart installed: the local one, or the one that POSTTRAIN_TEST_CONTEXT names.
+
+Any other cluster needs posttrain's images under the names of the chart's values, a default storage class, and the tiny base
+model (`python -m examples.demo.base`) at the URI that POSTTRAIN_TEST_BASE says.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cluster import Cluster
+from tests.live import Access, Namespace
+
+ROOT = Path(__file__).parents[2]
+OPERATOR_NAMESPACE = "posttrain-system"
+LOCAL_VALUES = ["--set=defaultPodTemplate.runtimeClassName=posttrain-local", "--set=artifactsClaim.size=1Gi"]
+
+
+@pytest.fixture(scope="session")
+def local_cluster() -> Iterator[Cluster | None]:
+    """The cluster that this suite starts and removes, None where another is named."""
+    if "POSTTRAIN_TEST_CONTEXT" in os.environ:
+        yield None
+        return
+    cluster = Cluster("e2e")
+    cluster.down()
+    cluster.up(nodes=1)
+    yield cluster
+    assert cluster.down() == []
+
+
+@pytest.fixture(scope="session")
+def access(local_cluster: Cluster | None) -> Access:
+    """The suite's cluster with the operator installed by its chart."""
+    kubectl = Cluster().binary("kubectl")
+    if local_cluster:
+        found = Access(local_cluster.kubeconfig, None, kubectl)
+    else:
+        kubeconfig = Path(os.environ.get("KUBECONFIG", Path.home() / ".kube" / "config"))
+        found = Access(kubeconfig, os.environ["POSTTRAIN_TEST_CONTEXT"], kubectl)
+    install(found, LOCAL_VALUES if local_cluster else [])
+    return found
+
+
+def install(access: Access, values: list[str]) -> None:
+    """helm upgrade --install, until the operator is ready."""
+    context = [f"--kube-context={access.context}"] if access.context else []
+    command = [
+        str(Cluster().binary("helm")),
+        f"--kubeconfig={access.kubeconfig}",
+        *context,
+        *("upgrade", "--install", "posttrain", str(ROOT / "charts" / "posttrain")),
+        f"--namespace={OPERATOR_NAMESPACE}",
+        *("--create-namespace", "--wait", "--timeout=2m"),
+        *values,
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert shown.returncode == 0, shown.stderr
+
+
+@pytest.fixture(scope="session")
+def base_uri(local_cluster: Cluster | None) -> str:
+    """Where the tiny base model is for pods."""
+    return "file:///models/tiny" if local_cluster else os.environ["POSTTRAIN_TEST_BASE"]
+
+
+@pytest.fixture(scope="session")
+def runtime_class(local_cluster: Cluster | None) -> dict[str, str]:
+    """What helper pods of the tests need in their spec."""
+    return {"runtimeClassName": "posttrain-local"} if local_cluster else {}
+
+
+@pytest.fixture(scope="module")
+def shared(access: Access, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    """One namespace for all tests of a module."""
+    made = Namespace(access, request.module.__name__.rsplit(".", 1)[-1].replace("_", "-"))
+    made.create()
+    yield made
+    made.remove()

@@ -98,7 +98,7 @@ def structural(schema: Schema, definitions: Schema) -> Schema:
             found[key] = " ".join(value.split())
         elif key == "default":
             if value is not None:
-                found[key] = {} if isinstance(value, dict) else value
+                found[key] = _given(value)
         elif key not in ("title", "$defs"):
             found[key] = value
     return _typed(found)
@@ -116,6 +116,13 @@ def _resolved(schema: Schema, definitions: Schema) -> Schema:
     # A map's values have no field of their own that could be absent.
     nullable = {} if "default" in outer else {"nullable": True}
     return _resolved({**choices[0], **outer, **nullable}, definitions)
+
+
+def _given(value: Any) -> Any:
+    """A default without its absent fields. It is written in full: the API server judges it before it fills it."""
+    if isinstance(value, dict):
+        return {key: _given(inner) for key, inner in value.items() if inner is not None}
+    return value
 
 
 def _typed(schema: Schema) -> Schema:
@@ -162,9 +169,16 @@ def _root_schema(model: type[Model]) -> Schema:
     properties = schema["properties"]
     # The API server owns metadata; a new object's status must not look as if it had been observed (kstatus).
     properties["metadata"] = {"type": "object"}
-    properties["status"]["default"] = {"observedGeneration": -1}
+    properties["status"] = {**_without_defaults(properties["status"]), "default": {"observedGeneration": -1}}
     head = {name: {"type": "string"} for name in ("apiVersion", "kind")}
     return {**schema, "properties": {**head, **properties}, "required": ["spec"]}
+
+
+def _without_defaults(schema: Any) -> Any:
+    """A status is what was written, nothing else."""
+    if isinstance(schema, dict):
+        return {key: _without_defaults(inner) for key, inner in schema.items() if key != "default"}
+    return schema
 
 
 def _column(column: Column) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A whole cluster with the chart installed: the local one, or the one that POSTTRAIN_TEST_CONTEXT names.
 
-Any other cluster needs posttrain's images under the names of the chart's values, a default storage class, and the tiny base
-model (`python -m examples.demo.base`) at the URI that POSTTRAIN_TEST_BASE says.
+Any other cluster needs posttrain's images under the names of the chart's values, a default storage class, and the tiny
+base model (`python -m examples.demo.base`) at the URI that POSTTRAIN_TEST_BASE says.
 """
 
 import os

@@ -1,0 +1,1 @@
+"""What docs/benchmarks.md claims, measured: `python -m bench` prints it."""

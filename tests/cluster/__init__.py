@@ -1,8 +1,8 @@
 """A real Kubernetes cluster on one machine, without Docker and without a registry.
 
-    cluster = Cluster("mine").up()
-    ... kubectl --kubeconfig {cluster.kubeconfig} ...
-    cluster.down()
+cluster = Cluster("mine").up()
+... kubectl --kubeconfig {cluster.kubeconfig} ...
+cluster.down()
 """
 
 from tests.cluster.cluster import RUNTIME_CLASS, Cluster

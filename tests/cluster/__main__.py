@@ -7,7 +7,6 @@ import sys
 import time
 
 from rich.console import Console
-
 from tests.cluster import build, layout, runtime
 from tests.cluster.cluster import Cluster
 
@@ -32,7 +31,9 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description="A real Kubernetes cluster on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.cluster", description="A real Kubernetes cluster on this machine."
+    )
     parser.add_argument("command", choices=["up", "down", "status", "build", "kubeconfig"])
     parser.add_argument("--name", default="posttrain", help="several clusters with different names can run at once")
     parser.add_argument("--nodes", type=int, default=1, help="0 is a control plane alone")
@@ -45,7 +46,9 @@ def _up(cluster: Cluster, *, num_nodes: int) -> int:
     _CONSOLE.print(f"cluster {cluster.name} is ready after {time.monotonic() - start:.1f} s")
     _CONSOLE.print(f"export KUBECONFIG={cluster.kubeconfig}")
     if missing := runtime.missing_environments(layout.cache()):
-        _CONSOLE.print(f"pods of these images cannot start until their environment is in {layout.cache() / 'env'}: {', '.join(missing)}")
+        _CONSOLE.print(
+            f"pods of these images cannot start until their environment is in {layout.cache() / 'env'}: {', '.join(missing)}"
+        )
     return 0
 
 

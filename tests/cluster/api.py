@@ -34,7 +34,12 @@ class Api:
 
     def apply(self, path: str, body: dict[str, Any]) -> Any:
         """Server-side apply of one object at its own path."""
-        return self._request("PATCH", f"{path}?fieldManager={_FIELD_MANAGER}&force=true", body, content_type="application/apply-patch+yaml")
+        return self._request(
+            "PATCH",
+            f"{path}?fieldManager={_FIELD_MANAGER}&force=true",
+            body,
+            content_type="application/apply-patch+yaml",
+        )
 
     def merge(self, path: str, body: dict[str, Any]) -> Any:
         return self._request("PATCH", path, body, content_type="application/merge-patch+json")
@@ -50,7 +55,9 @@ class Api:
             return False
         return True
 
-    def _request(self, method: str, path: str, body: dict[str, Any] | None = None, *, content_type: str = "application/json") -> Any:
+    def _request(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, content_type: str = "application/json"
+    ) -> Any:
         connection = http.client.HTTPSConnection(self._address, 6443, timeout=10, context=self._tls)
         try:
             headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type}

@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
-
 from tests.cluster import layout, slots
 
 _MODULE = Path(__file__).parent
@@ -80,7 +79,17 @@ def _build_with_progress(path: Path, *, console: Console, title: str) -> None:
 def _build(path: Path) -> None:
     """Build under a temporary name, so that a file that is there is whole."""
     temporary = path.with_suffix(".new")
-    command = ["go", "build", "-trimpath", "-buildvcs=false", "-ldflags", _linker_flags(), "-o", temporary, _PACKAGES[path.name]]
+    command = [
+        "go",
+        "build",
+        "-trimpath",
+        "-buildvcs=false",
+        "-ldflags",
+        _linker_flags(),
+        "-o",
+        temporary,
+        _PACKAGES[path.name],
+    ]
     done = subprocess.run(command, cwd=_MODULE, env=_environment(), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"go build of {path.name} failed:\n{done.stderr[-4000:]}")

@@ -22,13 +22,24 @@ def make(cluster: layout.Layout) -> None:
     )  # fmt: skip
     _signed(folder, "apiserver", subject="/CN=kube-apiserver", extensions=_serving(cluster))
     # The API server's own identity towards kubelets, which ask it back whether that may do everything.
-    _signed(folder, "kubelet-client", subject="/O=system:masters/CN=kube-apiserver-kubelet-client", extensions=_client())
+    _signed(
+        folder, "kubelet-client", subject="/O=system:masters/CN=kube-apiserver-kubelet-client", extensions=_client()
+    )
     # In the old form (EC PRIVATE KEY): Kubernetes reads the public half of a token key from no other.
     _openssl("ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", folder / "service-account.key")
 
 
 def _serving(cluster: layout.Layout) -> list[str]:
-    names = [f"DNS:{name}" for name in ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")]
+    names = [
+        f"DNS:{name}"
+        for name in (
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        )
+    ]
     addresses = [f"IP:{address}" for address in (cluster.control_address, cluster.address(64, 1), "127.0.0.1")]
     return ["extendedKeyUsage=serverAuth", f"subjectAltName={','.join(names + addresses)}"]
 
@@ -38,7 +49,11 @@ def _client() -> list[str]:
 
 
 def _signed(folder: Path, name: str, *, subject: str, extensions: list[str]) -> None:
-    added = [argument for extension in ["basicConstraints=critical,CA:FALSE", *extensions] for argument in ("-addext", extension)]
+    added = [
+        argument
+        for extension in ["basicConstraints=critical,CA:FALSE", *extensions]
+        for argument in ("-addext", extension)
+    ]
     request = folder / f"{name}.csr"
     _openssl("req", *_CURVE, "-subj", subject, *added, "-keyout", folder / f"{name}.key", "-out", request)
     _openssl(

@@ -65,7 +65,9 @@ def kill(group: str, *, timeout_seconds: float = 10) -> None:
         _signal(members, signal.SIGKILL)
         return not members
 
-    waiting.until(is_empty, what=f"the processes of {group} to end", timeout_seconds=timeout_seconds, every_seconds=0.02)
+    waiting.until(
+        is_empty, what=f"the processes of {group} to end", timeout_seconds=timeout_seconds, every_seconds=0.02
+    )
 
 
 def remove(group: str) -> None:

@@ -32,7 +32,6 @@ from tests.cluster import (
 RUNTIME_CLASS = "posttrain-local"
 
 
-
 class Cluster:
     """A Kubernetes cluster on this machine, named so that several can run at once. Needs root."""
 
@@ -62,12 +61,16 @@ class Cluster:
             raise PermissionError("the local cluster needs root: network namespaces, control groups and containerd")
         shape = {"nodes": nodes, "controllers": controllers or nodes > 0}
         with slots.locked(f"up-{self.name}"):
+            cluster = slots.claim(self.name)
             if not self._is_healthy(shape):
-                teardown.remove(self._layout)
-                debian.ensure()
-                build.ensure(_programs(**shape))
-                self._start(slots.claim(self.name), **shape)
-                self._shape_file.write_text(json.dumps(shape))
+                with contextlib.ExitStack() as undo:
+                    undo.callback(teardown.remove, cluster)
+                    teardown.clear(cluster)
+                    debian.ensure()
+                    build.ensure(_programs(**shape))
+                    _start(cluster, **shape)
+                    self._shape_file.write_text(json.dumps(shape))
+                    undo.pop_all()
             elif nodes:
                 self.top_up_volumes()
         return self
@@ -98,6 +101,15 @@ class Cluster:
         """What a component has written: etcd, kube-apiserver, kube-controller-manager, kubelet-0, containerd-0..."""
         return processes.log_file(self._layout, component).read_text(errors="replace")
 
+    def stop(self, component: str) -> None:
+        """SIGKILL one component; what it has started, such as a node's pods, runs on."""
+        processes.stop(self._layout, component)
+
+    def restart(self, component: str) -> None:
+        """Start one component again as it was, stopping it before if it runs."""
+        processes.stop(self._layout, component)
+        processes.restart(self._layout, component)
+
     def binary(self, name: str) -> Path:
         """A program of the cluster's versions, such as kubectl or helm; built if it is not there."""
         return build.binary(name)
@@ -119,25 +131,27 @@ class Cluster:
 
     def _is_healthy(self, shape: dict[str, Any]) -> bool:
         cluster = self._layout
-        if not self._shape_file.exists() or json.loads(self._shape_file.read_text()) != shape or processes.missing(cluster):
+        if (
+            not self._shape_file.exists()
+            or json.loads(self._shape_file.read_text()) != shape
+            or processes.missing(cluster)
+        ):
             return False
         server = api.Api(cluster)
         return server.is_ready() and all(node.is_ready(cluster.node(index), server) for index in range(shape["nodes"]))
 
-    def _start(self, cluster: layout.Layout, *, nodes: int, controllers: bool) -> None:
-        with contextlib.ExitStack() as undo:
-            undo.callback(teardown.remove, cluster)
-            _prepare(cluster)
-            for index in range(nodes):
-                node.prepare(cluster.node(index))
-            server = control_plane.start_api_server(cluster, self.binary)
-            if controllers:
-                control_plane.start_controllers(cluster, self.binary, num_nodes=nodes)
-            if nodes:
-                _start_nodes(cluster, server, num_nodes=nodes)
-            if controllers:
-                _wait_for_service_account(cluster, server)
-            undo.pop_all()
+
+def _start(cluster: layout.Layout, *, nodes: int, controllers: bool) -> None:
+    _prepare(cluster)
+    for index in range(nodes):
+        node.prepare(cluster.node(index))
+    server = control_plane.start_api_server(cluster, build.binary)
+    if controllers:
+        control_plane.start_controllers(cluster, build.binary, num_nodes=nodes)
+    if nodes:
+        _start_nodes(cluster, server, num_nodes=nodes)
+    if controllers:
+        _wait_for_service_account(cluster, server)
 
 
 def _programs(*, nodes: int, controllers: bool) -> tuple[str, ...]:
@@ -190,7 +204,12 @@ def _wait_for_service_account(cluster: layout.Layout, server: api.Api) -> None:
 
 def _apply_objects(server: api.Api) -> None:
     volumes.make_class(server)
-    runtime_class = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": RUNTIME_CLASS}, "handler": runtime.HANDLER}
+    runtime_class = {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": RUNTIME_CLASS},
+        "handler": runtime.HANDLER,
+    }
     server.apply(f"/apis/node.k8s.io/v1/runtimeclasses/{RUNTIME_CLASS}", runtime_class)
     binding = {
         "apiVersion": "rbac.authorization.k8s.io/v1",

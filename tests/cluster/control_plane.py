@@ -77,6 +77,7 @@ def _controller_flags(cluster: layout.Layout, *, fast_node_loss: bool) -> list[s
         f"--cluster-cidr={cluster.pod_network}",
         "--bind-address=127.0.0.1",
         f"--cert-dir={cluster.pki / 'controller-manager'}",
+        f"--flex-volume-plugin-dir={cluster.root / 'volume-plugins'}",
         f"--node-monitor-period={period_seconds}s",
         f"--node-monitor-grace-period={grace_seconds}s",
         "--concurrent-job-syncs=20",
@@ -92,7 +93,11 @@ def _scheduler_config(cluster: layout.Layout) -> dict[str, object]:
     return {
         "apiVersion": "kubescheduler.config.k8s.io/v1",
         "kind": "KubeSchedulerConfiguration",
-        "clientConnection": {"kubeconfig": str(identities.kubeconfig(cluster, "kube-scheduler")), "qps": 500, "burst": 1000},
+        "clientConnection": {
+            "kubeconfig": str(identities.kubeconfig(cluster, "kube-scheduler")),
+            "qps": 500,
+            "burst": 1000,
+        },
         "leaderElection": {"leaderElect": False},
         "podMaxBackoffSeconds": 2,
     }

@@ -24,7 +24,22 @@ MODELS = "/models"
 NONROOT = 65532
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_FOLDERS = ("dev", "etc", "etc/alternatives", "etc/ssl", "home", MODELS[1:], "opt", ENVIRONMENTS[1:], SOURCE[1:], "proc", "run", "sys", "usr", "var")
+_FOLDERS = (
+    "dev",
+    "etc",
+    "etc/alternatives",
+    "etc/ssl",
+    "home",
+    MODELS[1:],
+    "opt",
+    ENVIRONMENTS[1:],
+    SOURCE[1:],
+    "proc",
+    "run",
+    "sys",
+    "usr",
+    "var",
+)
 _LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64", "var/run": "../run"}
 _FILES = {
     "etc/passwd": f"root:x:0:0:root:/root:/bin/sh\nnonroot:x:{NONROOT}:{NONROOT}:nonroot:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/sh\n",
@@ -52,7 +67,11 @@ def all_images(pause: Path) -> list[Image]:
         _program("trainer", version, root, sources=["operator", "images/trainer"]),
         _program("server", version, root, sources=["operator", "images/server"]),
     ]
-    base = Image(f"posttrain.dev/base:{version}", root, {"Env": _environment("/usr/bin"), "User": f"{NONROOT}:{NONROOT}", "WorkingDir": "/tmp"})
+    base = Image(
+        f"posttrain.dev/base:{version}",
+        root,
+        {"Env": _environment("/usr/bin"), "User": f"{NONROOT}:{NONROOT}", "WorkingDir": "/tmp"},
+    )
     return [_pause(pause), *programs, base]
 
 
@@ -100,7 +119,10 @@ def _pause(program: Path) -> Image:
 
 def _program(name: str, version: str, layer: bytes, *, sources: list[str]) -> Image:
     folder = f"{ENVIRONMENTS}/{name}/bin"
-    environment = [*_environment(f"{folder}:/usr/bin"), "PYTHONPATH=" + ":".join(f"{SOURCE}/{source}" for source in sources)]
+    environment = [
+        *_environment(f"{folder}:/usr/bin"),
+        "PYTHONPATH=" + ":".join(f"{SOURCE}/{source}" for source in sources),
+    ]
     config = {
         "Entrypoint": [f"{folder}/python", "-m", f"posttrain_{name}"],
         "Env": environment,
@@ -132,7 +154,15 @@ def _configuration(config: dict[str, Any], *, layer_digest: str) -> bytes:
     return json.dumps(document, sort_keys=True).encode()
 
 
-def _add(archive: tarfile.TarFile, name: str, *, kind: bytes = tarfile.REGTYPE, mode: int = 0o644, target: str = "", content: bytes = b"") -> None:
+def _add(
+    archive: tarfile.TarFile,
+    name: str,
+    *,
+    kind: bytes = tarfile.REGTYPE,
+    mode: int = 0o644,
+    target: str = "",
+    content: bytes = b"",
+) -> None:
     """Add one entry, owned by root and dated at the epoch so that the same images have the same digests."""
     entry = tarfile.TarInfo(name)
     entry.type, entry.mode, entry.linkname, entry.size = kind, mode, target, len(content)

@@ -161,8 +161,7 @@ class NodeLayout:
 
     @property
     def cni_network(self) -> str:
-        """Also the prefix of the result files that CNI leaves in /var/lib/cni: the dots keep it apart from any other cluster's."""
-        return f"posttrain.{self.cluster.name}.{self.index}"
+        return f"posttrain-{self.name}"
 
     @property
     def cgroup(self) -> str:

@@ -9,7 +9,13 @@ from pathlib import Path
 from tests.cluster import layout, slots
 
 # Set by every kubelet at start, for the whole kernel.
-_SETTINGS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")
+_SETTINGS = (
+    "vm/overcommit_memory",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
 _SYSCTL = Path("/proc/sys")
 # The socket folder of device plugins is below it, whatever the kubelet's own root folder is.
 _KUBELET = Path("/var/lib/kubelet")

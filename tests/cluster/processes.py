@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,7 @@ _ENTER = 'for group in $GROUPS_TO_ENTER; do echo $$ > "$group"; done; unset GROU
 
 def start(cluster: layout.Layout, component: str, command: list[str | Path]) -> None:
     """Run `command` as a daemon in the cluster's network namespace and control groups, its output in logs/<component>.log."""
+    _command_file(cluster, component).write_text(json.dumps([str(word) for word in command]))
     arguments = ["nsenter", f"--net={cluster.namespace_file}", *map(str, command)]
     groups = " ".join(map(str, cgroups.entry_files(f"{cluster.cgroup}/{cgroups.SYSTEM}")))
     with log_file(cluster, component).open("ab") as log:
@@ -30,6 +34,23 @@ def start(cluster: layout.Layout, component: str, command: list[str | Path]) -> 
             env=os.environ | {"GROUPS_TO_ENTER": groups},
         )
     _pid_file(cluster, component).write_text(f"{process.pid} {_start_time(process.pid)}")
+
+
+def restart(cluster: layout.Layout, component: str) -> None:
+    """Start a component that has ended, as it was started before."""
+    start(cluster, component, json.loads(_command_file(cluster, component).read_text()))
+
+
+def stop(cluster: layout.Layout, component: str) -> None:
+    """SIGKILL the component if it runs, and wait for its end."""
+    number = pid(cluster, component)
+    if number is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(number, signal.SIGKILL)
+    waiting.until(
+        lambda: pid(cluster, component) is None, what=f"{component} to end", timeout_seconds=10, every_seconds=0.01
+    )
 
 
 def pid(cluster: layout.Layout, component: str) -> int | None:
@@ -56,7 +77,9 @@ def wait_for(cluster: layout.Layout, is_ready: Callable[[], bool], *, what: str)
 
     def is_ready_or_lost() -> bool:
         if lost := missing(cluster):
-            raise RuntimeError("\n".join(f"{component} has ended:\n{log_tail(cluster, component)}" for component in lost))
+            raise RuntimeError(
+                "\n".join(f"{component} has ended:\n{log_tail(cluster, component)}" for component in lost)
+            )
         return is_ready()
 
     waiting.until(is_ready_or_lost, what=what, timeout_seconds=_START_TIMEOUT_SECONDS)
@@ -73,6 +96,10 @@ def log_tail(cluster: layout.Layout, component: str, *, num_lines: int = 20) -> 
 
 def _pid_file(cluster: layout.Layout, component: str) -> Path:
     return cluster.run / f"{component}.pid"
+
+
+def _command_file(cluster: layout.Layout, component: str) -> Path:
+    return cluster.run / f"{component}.command"
 
 
 def _start_time(number: int) -> str:

@@ -12,6 +12,8 @@ from tests.cluster import debian, images, layout, network, processes
 
 HANDLER = "posttrain"
 _NAMESPACE = "k8s.io"
+# Folders of the cache, mounted as a whole so that what comes into them while the cluster runs is seen too.
+_FILLED_LATER = {"env": images.ENVIRONMENTS, "models": images.MODELS}
 _UNUSED_PLUGINS = [
     "io.containerd.snapshotter.v1.aufs",
     "io.containerd.snapshotter.v1.btrfs",
@@ -23,8 +25,9 @@ _UNUSED_PLUGINS = [
 
 def start(node: layout.NodeLayout) -> None:
     """Write containerd's configuration and start it; `is_ready` says when it answers."""
-    (node.root / "cni").mkdir(parents=True)
-    node.run.mkdir(parents=True)
+    for folder in (node.root / "cni", node.run, *(node.cluster.cache / name for name in _FILLED_LATER)):
+        folder.mkdir(parents=True, exist_ok=True)
+    _refuse_registries(node.root / "registries")
     (node.root / "cni" / "10-posttrain.conflist").write_text(json.dumps(_cni(node), indent=2))
     default = json.loads(subprocess.run(["ctr", "oci", "spec"], check=True, capture_output=True).stdout)
     _base_spec(node).write_text(json.dumps(with_machine(default, mounts(node.cluster.cache))))
@@ -43,9 +46,15 @@ def import_images(node: layout.NodeLayout, archive: Path) -> None:
 
 def mounts(cache: Path) -> list[tuple[Path, str]]:
     """What of the machine every container sees: (path here, path there)."""
-    same = [Path("/usr"), Path("/etc/ssl"), Path("/etc/alternatives"), Path("/etc/ld.so.cache"), *python_homes(cache / "env")]
-    ours = [(cache / "env", images.ENVIRONMENTS), (layout.REPOSITORY, images.SOURCE), (cache / "models", images.MODELS)]
-    return [(path, str(path)) for path in same if path.exists()] + ours
+    same = [
+        Path("/usr"),
+        Path("/etc/ssl"),
+        Path("/etc/alternatives"),
+        Path("/etc/ld.so.cache"),
+        *python_homes(cache / "env"),
+    ]
+    filled_later = [(cache / name, there) for name, there in _FILLED_LATER.items()]
+    return [(path, str(path)) for path in same if path.exists()] + [(layout.REPOSITORY, images.SOURCE), *filled_later]
 
 
 def python_homes(environments: Path) -> list[Path]:
@@ -60,13 +69,16 @@ def python_homes(environments: Path) -> list[Path]:
 
 def missing_environments(cache: Path) -> list[str]:
     """Environments that pods cannot start from yet; the folder is mounted as a whole, so they may come later."""
-    return [name for name in ("operator", "trainer", "server") if not (cache / "env" / name / "bin" / "python").exists()]
+    return [
+        name for name in ("operator", "trainer", "server") if not (cache / "env" / name / "bin" / "python").exists()
+    ]
 
 
 def with_machine(spec: dict[str, Any], added: list[tuple[Path, str]]) -> dict[str, Any]:
     """The OCI runtime spec with read-only bind mounts; the file limit is left to what containerd itself has."""
     binds = [
-        {"source": str(here), "destination": there, "type": "bind", "options": ["rbind", "ro", "nosuid", "nodev"]} for here, there in added
+        {"source": str(here), "destination": there, "type": "bind", "options": ["rbind", "ro", "nosuid", "nodev"]}
+        for here, there in added
     ]
     process = {key: value for key, value in spec["process"].items() if key != "rlimits"}
     return spec | {"process": process, "mounts": [*spec["mounts"], *binds]}
@@ -76,6 +88,15 @@ def shim_sockets(cluster: layout.Layout) -> list[Path]:
     """Sockets that the pods' shims keep outside the cluster's folders, as their bundles name them."""
     addresses = cluster.run.glob(f"nodes/*/containerd/io.containerd.runtime.v2.task/{_NAMESPACE}/*/address")
     return sorted({Path(address.read_text().strip().removeprefix("unix://")) for address in addresses})
+
+
+def _refuse_registries(folder: Path) -> None:
+    """An image that is not here is refused at once, instead of after the time limits of a name server out of reach."""
+    nobody = "http://127.0.0.1:1"
+    # containerd 1.6 reads the server's line only where there is a host's.
+    hosts = f'server = "{nobody}"\n[host."{nobody}"]\n  capabilities = ["pull", "resolve"]\n'
+    (folder / "_default").mkdir(parents=True)
+    (folder / "_default" / "hosts.toml").write_text(hosts)
 
 
 def _ctr(node: layout.NodeLayout) -> list[str]:
@@ -94,7 +115,11 @@ def _cni(node: layout.NodeLayout) -> dict[str, object]:
         "routes": [{"dst": "0.0.0.0/0"}],
     }
     bridge = {"type": "bridge", "bridge": node.bridge, "isGateway": True, "hairpinMode": True, "ipam": ipam}
-    return {"cniVersion": "1.0.0", "name": node.cni_network, "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]}
+    return {
+        "cniVersion": "1.0.0",
+        "name": node.cni_network,
+        "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}],
+    }
 
 
 def _config(node: layout.NodeLayout) -> str:
@@ -121,6 +146,9 @@ disabled_plugins = {json.dumps(_UNUSED_PLUGINS)}
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "{debian.cni_plugins()}"
   conf_dir = "{node.root / "cni"}"
+
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = "{node.root / "registries"}"
 
 [plugins."io.containerd.grpc.v1.cri".containerd]
   default_runtime_name = "runc"

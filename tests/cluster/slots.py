@@ -49,7 +49,9 @@ def claim(name: str) -> layout.Layout:
             found = layout.Layout(name=name, slot=slot, cache=layout.cache())
             _write(found)
     if found.cache != layout.cache():
-        raise ValueError(f"cluster {name!r} belongs to the cache {found.cache}; take another name, or end it from there")
+        raise ValueError(
+            f"cluster {name!r} belongs to the cache {found.cache}; take another name, or end it from there"
+        )
     return found
 
 

@@ -16,7 +16,14 @@ _CONTAINER_LOGS = Path("/var/log/containers")
 
 
 def remove(cluster: layout.Layout) -> None:
-    """Kill and remove all of the cluster but its logs."""
+    """Kill and remove all of the cluster but its logs, and give back its slot."""
+    clear(cluster)
+    slots.release(cluster)
+    machine.put_back()
+
+
+def clear(cluster: layout.Layout) -> None:
+    """Kill and remove all of the cluster but its logs and its slot."""
     cgroups.kill(cluster.cgroup)
     for path in [*runtime.shim_sockets(cluster), *_stray_files(cluster)]:
         path.unlink(missing_ok=True)
@@ -24,13 +31,14 @@ def remove(cluster: layout.Layout) -> None:
     network.remove(cluster)
     cgroups.remove(cluster.cgroup)
     _remove_files(cluster)
-    slots.release(cluster)
-    machine.put_back()
 
 
 def leftovers(cluster: layout.Layout) -> list[str]:
     """What is there of the cluster outside its folder, in words; empty after `remove`."""
-    found = [f"process {pid}: {_command(pid)}" for pid in sorted(cgroups.processes(cluster.cgroup) | _processes_by_command(cluster))]
+    found = [
+        f"process {pid}: {_command(pid)}"
+        for pid in sorted(cgroups.processes(cluster.cgroup) | _processes_by_command(cluster))
+    ]
     found += [f"mount {path}" for path in mounts(cluster)]
     found += [f"control group {path}" for path in cgroups.existing(cluster.cgroup)]
     found += [f"network namespace {cluster.namespace}"] if cluster.namespace_file.exists() else []
@@ -66,22 +74,35 @@ def _remove_files(cluster: layout.Layout) -> None:
 
 def _stray_files(cluster: layout.Layout) -> list[Path]:
     """Files that CNI and the kubelet keep at fixed places of the machine."""
-    results = list(_CNI_RESULTS.glob(f"posttrain.{cluster.name}.*"))
-    links = [path for path in _CONTAINER_LOGS.glob("*.log") if path.is_symlink() and path.readlink().is_relative_to(cluster.logs)]
+    results = [path for path in _CNI_RESULTS.glob("*") if f"{cluster.run}/" in _text(path)]
+    links = [
+        path
+        for path in _CONTAINER_LOGS.glob("*.log")
+        if path.is_symlink() and path.readlink().is_relative_to(cluster.logs)
+    ]
     return results + links
 
 
 def _processes_by_command(cluster: layout.Layout) -> set[int]:
     """A second, independent look: daemons whose command line names the cluster's folders."""
-    folders = (f"{cluster.root}/nodes/", f"{cluster.root}/pki/", f"{cluster.run}/nodes/", f"--net={cluster.namespace_file}")
+    folders = (
+        f"{cluster.root}/nodes/",
+        f"{cluster.root}/pki/",
+        f"{cluster.run}/nodes/",
+        f"--net={cluster.namespace_file}",
+    )
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     return {pid for pid in pids if any(folder in _command(pid) for folder in folders)}
 
 
 def _command(pid: int) -> str:
+    return _text(Path(f"/proc/{pid}/cmdline")).replace("\0", " ").strip()
+
+
+def _text(path: Path) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:  # ended meanwhile
+        return path.read_text(errors="replace")
+    except OSError:  # gone meanwhile: another cluster's file, or a process that has ended
         return ""
 
 

@@ -51,12 +51,21 @@ def claimed(cluster: layout.Layout, server: api.Api, *, namespace: str, claim: s
     folder = _writable_folder(cluster.volumes / name)
     volume = _volume(name, folder, size=size)
     del volume["metadata"]["labels"]
-    volume["spec"]["claimRef"] = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": claim}
+    volume["spec"]["claimRef"] = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "namespace": namespace,
+        "name": claim,
+    }
     _forget_released(server, name)
     server.apply(f"{_VOLUMES}/{name}", volume)
     path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{claim}"
     server.apply(path, _claim(claim, volume=name, size=size))
-    waiting.until(lambda: server.get(path)["status"].get("phase") == "Bound", what=f"claim {namespace}/{claim} to bind", timeout_seconds=30)
+    waiting.until(
+        lambda: server.get(path)["status"].get("phase") == "Bound",
+        what=f"claim {namespace}/{claim} to bind",
+        timeout_seconds=30,
+    )
     return folder
 
 

@@ -70,7 +70,7 @@ lint: environments  ## Check style, types and imports
 	$(PYTHON) -m mypy
 	$(CACHE)/env/dev/bin/lint-imports
 
-generate: environments  ## Write the generated files: crds/ and the chart's copy
+generate: environments  ## Write the generated files: crds/, the chart's copy, docs/api/
 	@$(PYTHON) -m posttrain_api.crd
 
 verify: environments  ## Fail if a generated file is not current

@@ -1,5 +1,6 @@
-"""CustomResourceDefinitions, generated from the models: `python -m posttrain_api.crd` writes them, `--check` compares.
+"""CustomResourceDefinitions and their reference, generated from the models by `python -m posttrain_api.crd`.
 
+`--check` writes nothing and fails where a file is not current.
 Pydantic's JSON schema is not legal in a CRD: references are inlined, titles and additionalProperties: false dropped, an
 optional field is absent or typed, exclusive bounds take their boolean form.
 """
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from posttrain_api import reference
 from posttrain_api.model import Model
 from posttrain_api.v1alpha1 import GROUP, VERSION, adapter_deployment, training_run
 
@@ -221,7 +223,9 @@ def generated(root: Path) -> dict[Path, str]:
     """Every generated file below the project's root, with its text."""
     texts = {f"{resource.plural}.yaml": to_yaml(definition(resource)) for resource in RESOURCES}
     folders = (root / "crds", root / "charts" / "posttrain" / "files" / "crds")
-    return {folder / name: text for folder in folders for name, text in texts.items()}
+    manifests = {folder / name: text for folder in folders for name, text in texts.items()}
+    pages = {root / "docs" / "api" / f"{r.kind.lower()}.md": reference.page(definition(r)) for r in RESOURCES}
+    return manifests | pages
 
 
 def main() -> int:

@@ -66,9 +66,9 @@ def _bounds(field: Schema) -> str:
     low, high = field.get("minimum"), field.get("maximum")
     texts = []
     if low is not None:
-        texts.append(f"{'>' if field.get('exclusiveMinimum') else '≥'} {low:g}")
+        texts.append(f"{'>' if field.get('exclusiveMinimum') else '≥'} {low:,.12g}")
     if high is not None:
-        texts.append(f"{'<' if field.get('exclusiveMaximum') else '≤'} {high:g}")
+        texts.append(f"{'<' if field.get('exclusiveMaximum') else '≤'} {high:,.12g}")
     return f" ({', '.join(texts)})" if texts else ""
 
 

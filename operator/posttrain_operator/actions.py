@@ -19,6 +19,15 @@ class Child:
 
 
 @dataclass(frozen=True)
+class Patch:
+    """A change of the few fields of a child that may be changed while it lives; the others are immutable."""
+
+    child: Child
+    change: Manifest
+    """A JSON merge patch."""
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that happened, for `kubectl describe`."""
 
@@ -48,6 +57,8 @@ class Plan:
     """Objects to make where there are none of that name; others of that name are left alone."""
     apply: tuple[Manifest, ...] = ()
     """Children as they are to be, by server-side apply; only those that differ from what was observed."""
+    patch: tuple[Patch, ...] = ()
+    """Changes of children that cannot be applied as a whole, such as Jobs."""
     delete: tuple[Child, ...] = ()
     """Children that are no longer wanted."""
     tell: tuple[Tell, ...] = ()

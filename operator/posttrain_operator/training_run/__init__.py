@@ -1,0 +1,1 @@
+"""TrainingRun: observe, plan, and what becomes of it."""

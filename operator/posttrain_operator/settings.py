@@ -43,5 +43,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         claim_storage_class=get("POSTTRAIN_CLAIM_STORAGE_CLASS") or None,
         claim_access_mode=get("POSTTRAIN_CLAIM_ACCESS_MODE", "ReadWriteMany"),
         cluster_domain=get("POSTTRAIN_CLUSTER_DOMAIN", "cluster.local"),
+        metrics_port=int(get("POSTTRAIN_METRICS_PORT", "8080")),
+        probe_port=int(get("POSTTRAIN_PROBE_PORT", "8081")),
         num_workers=int(get("POSTTRAIN_WORKERS", "4")),
     )

@@ -1,0 +1,1 @@
+"""The kind AdapterDeployment: handler -> observe -> plan -> resources, status, adapters -> replicas."""

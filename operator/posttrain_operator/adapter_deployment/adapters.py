@@ -8,12 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from posttrain_api.artifact import ArtifactSummary
 from posttrain_api.conditions import Reason
 from posttrain_api.server_contract import DesiredAdapter, DesiredAdapters
 from posttrain_api.uri import claim_of
 from posttrain_api.v1alpha1.adapter_deployment import Adapter, AdapterStatus
 from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM
+from posttrain_operator.actions import Manifest
+from posttrain_operator.adapter_deployment import names
 from posttrain_operator.adapter_deployment.replicas import Fleet, Replica, find_condition
 
 
@@ -76,6 +80,18 @@ def followed_run(body: Mapping[str, Any]) -> FollowedRun:
         artifact=ArtifactSummary.model_validate(status["artifact"]) if is_accepted else None,
         failure=f"{stalled['reason']}: {stalled['message']}" if stalled and is_failed else None,
     )
+
+
+def served(config_map: Manifest | None) -> dict[str, Served]:
+    """The desired list as it was written last, by adapter name."""
+    data = config_map.get("data", {}) if config_map else {}
+    try:
+        runs = TypeAdapter(dict[str, str]).validate_json(data.get(names.SOURCES_KEY, "{}"))
+        wanted = DesiredAdapters.model_validate_json(data.get(names.LIST_KEY, "{}"))
+    except ValidationError:
+        # Someone has edited it: it is written anew.
+        return {}
+    return {adapter.name: Served(adapter, run=runs.get(adapter.name)) for adapter in wanted.adapters}
 
 
 def resolve(

@@ -5,6 +5,8 @@ from posttrain_api import labels, server_contract
 COMPONENT = "server"
 TOKEN_KEY = server_contract.TOKEN_FILE.name
 LIST_KEY = server_contract.DESIRED_FILE.name
+SOURCES_KEY = "runs.json"
+"""Adapter name -> the run that its artifact came from. For us, not for pods."""
 TEMPLATE_KEY = server_contract.CHAT_TEMPLATE_FILE.name
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from posttrain_api.conditions import Reason
 from posttrain_api.server_contract import DesiredAdapters
 from posttrain_api.uri import claim_of
@@ -58,8 +60,8 @@ class Observed:
 
 def plan(parent: AdapterDeployment, *, observed: Observed, settings: Settings, now: datetime) -> Plan:
     """Everything that this reconcile does."""
-    before = _status_before(observed)
-    found = adapters.resolve(parent.spec.adapters, runs=observed.runs, before=resources.served(observed.config_map))
+    before = _status_before(observed.status)
+    found = adapters.resolve(parent.spec.adapters, runs=observed.runs, before=adapters.served(observed.config_map))
     desired = adapters.desired(found)
     children = _children(parent, found, observed=observed, settings=settings)
     fleet = _fleet(parent, children["Deployment"], desired=desired, replicas=observed.replicas)
@@ -78,12 +80,25 @@ def plan(parent: AdapterDeployment, *, observed: Observed, settings: Settings, n
         tell=() if blocked else tuple(_tell(fleet, desired, observed.token)),
         status=None if body == observed.status else body,
         events=status.events(new, before=before),
-        recheck_seconds=_recheck_seconds(new),
+        recheck_seconds=_recheck_seconds(new, blocked),
     )
 
 
-def _status_before(observed: Observed) -> AdapterDeploymentStatus:
-    return AdapterDeploymentStatus.model_validate(observed.status)
+def refuse(manifest: Manifest, problem: ValidationError, *, now: datetime) -> Plan:
+    """The plan for an object whose spec cannot be read: say so, and touch nothing that was made from an earlier one."""
+    before = _status_before(manifest.get("status") or {})
+    faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in problem.errors())
+    new = status.invalid(manifest["metadata"].get("generation", 1), "; ".join(faults), before=before, now=now)
+    body = new.to_json()
+    return Plan(status=None if body == manifest.get("status") else body, events=status.events(new, before=before))
+
+
+def _status_before(raw: Mapping[str, Any]) -> AdapterDeploymentStatus:
+    """The status as it was written last; one of another version of this program counts as none."""
+    try:
+        return AdapterDeploymentStatus.model_validate(raw)
+    except ValidationError:
+        return AdapterDeploymentStatus()
 
 
 def _children(
@@ -180,7 +195,9 @@ def _refused(deployment: Manifest | None, now: datetime) -> Trouble | None:
     return Trouble(Reason.POD_REFUSED, failure.get("message", ""), is_final=is_final)
 
 
-def _recheck_seconds(new: AdapterDeploymentStatus) -> float:
+def _recheck_seconds(new: AdapterDeploymentStatus, blocked: Trouble | None) -> float:
+    if blocked and blocked.is_final:
+        return STOPPED_SECONDS
     match new.phase:
         case "Starting" | "Loading":
             return BUSY_SECONDS

@@ -14,12 +14,8 @@ from posttrain_api.v1alpha1.adapter_deployment import KIND, AdapterDeployment
 from posttrain_operator import metadata, network
 from posttrain_operator.actions import Manifest
 from posttrain_operator.adapter_deployment import names, server_pod
-from posttrain_operator.adapter_deployment.adapters import Served
 from posttrain_operator.metadata import stamped
 from posttrain_operator.settings import Settings
-
-SOURCES_KEY = "runs.json"
-"""Key of the ConfigMap: adapter name -> the run that its artifact came from. For us, not for pods."""
 
 
 def secret(parent: AdapterDeployment, *, token: str) -> Manifest:
@@ -39,18 +35,10 @@ def token_of(secret: Manifest) -> str | None:
 def config_map(parent: AdapterDeployment, *, desired: DesiredAdapters, sources: Mapping[str, str]) -> Manifest:
     """The desired list, and the base's chat template where it is given inline."""
     template = parent.spec.engine.chat_template
-    data = {names.LIST_KEY: _pretty(desired.to_json()), SOURCES_KEY: _pretty(dict(sources))}
+    data = {names.LIST_KEY: _pretty(desired.to_json()), names.SOURCES_KEY: _pretty(dict(sources))}
     if template and template.inline:
         data[names.TEMPLATE_KEY] = template.inline
     return stamped({**_child(parent, "v1", "ConfigMap", names.config_map_name(parent.metadata.name)), "data": data})
-
-
-def served(config_map: Manifest | None) -> dict[str, Served]:
-    """The desired list as it was written last, by adapter name."""
-    data = config_map.get("data", {}) if config_map else {}
-    runs = json.loads(data.get(SOURCES_KEY, "{}"))
-    wanted = DesiredAdapters.model_validate_json(data.get(names.LIST_KEY, "{}"))
-    return {adapter.name: Served(adapter, run=runs.get(adapter.name)) for adapter in wanted.adapters}
 
 
 def service(parent: AdapterDeployment) -> Manifest:

@@ -101,6 +101,7 @@ def _agent_args(parent: AdapterDeployment) -> list[str]:
         "--desired-file": server_contract.DESIRED_FILE,
         "--state-folder": server_contract.STATE_FOLDER,
         "--max-rank": parent.spec.engine.max_rank,
+        "--max-cached-adapters": parent.spec.engine.max_cached_adapters,
     }
     return ["agent", *_options(given)]
 

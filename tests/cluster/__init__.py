@@ -5,6 +5,6 @@ cluster = Cluster("mine").up()
 cluster.down()
 """
 
-from tests.cluster.cluster import RUNTIME_CLASS, Cluster
+from tests.cluster.cluster import RUNTIME_CLASS, Cluster, leftovers
 
-__all__ = ["RUNTIME_CLASS", "Cluster"]
+__all__ = ["RUNTIME_CLASS", "Cluster", "leftovers"]

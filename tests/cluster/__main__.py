@@ -46,9 +46,7 @@ def _up(cluster: Cluster, *, num_nodes: int) -> int:
     _CONSOLE.print(f"cluster {cluster.name} is ready after {time.monotonic() - start:.1f} s")
     _CONSOLE.print(f"export KUBECONFIG={cluster.kubeconfig}")
     if missing := runtime.missing_environments(layout.cache()):
-        _CONSOLE.print(
-            f"pods of these images cannot start until their environment is in {layout.cache() / 'env'}: {', '.join(missing)}"
-        )
+        _CONSOLE.print(f"without their environment in {layout.cache() / 'env'}, no pods of: {', '.join(missing)}")
     return 0
 
 

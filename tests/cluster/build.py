@@ -1,6 +1,6 @@
 """Builds the cluster's programs from their Go modules, once, into the cache.
 
-go.mod names each of them as a tool, all on one set of versions, so that most packages are compiled once for all of them.
+go.mod names each of them as a tool, all on one set of versions: most packages are compiled once for all of them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _build_with_progress(path: Path, *, console: Console, title: str) -> None:
 def _build(path: Path) -> None:
     """Build under a temporary name, so that a file that is there is whole."""
     temporary = path.with_suffix(".new")
-    command = [
+    command: list[str | Path] = [
         "go",
         "build",
         "-trimpath",

@@ -16,10 +16,15 @@ def make(cluster: layout.Layout) -> None:
     """Write ca, apiserver, kubelet-client (.crt and .key) and service-account.key, readable by their owner only."""
     cluster.pki.mkdir(mode=0o700)
     folder = cluster.pki
-    _openssl(
-        "req", "-x509", *_CURVE, "-days", _DAYS, "-subj", f"/CN={cluster.namespace}", "-keyout", folder / "ca.key", "-out", folder / "ca.crt",
-        "-addext", "keyUsage=critical,keyCertSign,cRLSign",
-    )  # fmt: skip
+    authority: list[str | Path] = [
+        "-keyout",
+        folder / "ca.key",
+        "-out",
+        folder / "ca.crt",
+        "-addext",
+        "keyUsage=critical,keyCertSign",
+    ]
+    _openssl("req", "-x509", *_CURVE, "-days", _DAYS, "-subj", f"/CN={cluster.namespace}", *authority)
     _signed(folder, "apiserver", subject="/CN=kube-apiserver", extensions=_serving(cluster))
     # The API server's own identity towards kubelets, which ask it back whether that may do everything.
     _signed(

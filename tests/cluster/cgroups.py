@@ -1,6 +1,6 @@
 """A cluster's control groups: the kernel's own list of every process that belongs to it, pods included.
 
-Every process starts inside them and its children inherit that, so a crash, a daemon's double fork or a lost pid file hides none.
+Every process starts inside them and its children inherit that: no crash, double fork or lost pid file hides one.
 Works with cgroup v1, v2 and both at once; in v1 a group is a folder of the same name in each hierarchy.
 """
 

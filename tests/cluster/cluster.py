@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Cluster:
 
     @property
     def _layout(self) -> layout.Layout:
-        return slots.find(self.name) or layout.Layout(name=self.name, slot=0, cache=layout.cache())
+        return _layout(self.name)
 
     @property
     def root(self) -> Path:
@@ -59,7 +60,7 @@ class Cluster:
         """
         if os.geteuid() != 0:
             raise PermissionError("the local cluster needs root: network namespaces, control groups and containerd")
-        shape = {"nodes": nodes, "controllers": controllers or nodes > 0}
+        shape: dict[str, Any] = {"nodes": nodes, "controllers": controllers or nodes > 0}
         with slots.locked(f"up-{self.name}"):
             cluster = slots.claim(self.name)
             if not self._is_healthy(shape):
@@ -79,7 +80,7 @@ class Cluster:
         """Remove the cluster with everything in it but its logs; returns what could not be removed."""
         with slots.locked(f"up-{self.name}"):
             teardown.remove(self._layout)
-            return teardown.leftovers(self._layout)
+            return leftovers(self.name)
 
     def crash(self) -> None:
         """SIGKILL every process of the cluster, pods included, and leave the remains as they are."""
@@ -115,7 +116,7 @@ class Cluster:
         return build.binary(name)
 
     def volume(self, namespace: str, claim: str, size: str = "10Gi") -> Path:
-        """Make a bound claim on a folder of the host that everyone may write, unless it is there; returns the folder."""
+        """Make a bound claim on a folder of the host that everyone may write, if there is none; returns the folder."""
         cluster = self._layout
         return volumes.claimed(cluster, api.Api(cluster), namespace=namespace, claim=claim, size=size)
 
@@ -141,6 +142,16 @@ class Cluster:
         return server.is_ready() and all(node.is_ready(cluster.node(index), server) for index in range(shape["nodes"]))
 
 
+def leftovers(name: str) -> list[str]:
+    """What is on the machine of a cluster, in words: processes, mounts, namespaces, links, control groups, files."""
+    return teardown.leftovers(_layout(name))
+
+
+def _layout(name: str) -> layout.Layout:
+    """The recorded cluster; one that is not recorded has its names all the same, and addresses that nobody uses."""
+    return slots.find(name) or layout.Layout(name=name, slot=0, cache=layout.cache())
+
+
 def _start(cluster: layout.Layout, *, nodes: int, controllers: bool) -> None:
     _prepare(cluster)
     for index in range(nodes):
@@ -162,10 +173,9 @@ def _programs(*, nodes: int, controllers: bool) -> tuple[str, ...]:
 
 
 def _prepare(cluster: layout.Layout) -> None:
+    shutil.rmtree(cluster.logs, ignore_errors=True)
     for folder in (cluster.root, cluster.run, cluster.logs, cluster.volumes):
         folder.mkdir(parents=True, exist_ok=True)
-    for log in cluster.logs.glob("*.log"):
-        log.unlink()
     certificates.make(cluster)
     identities.make(cluster)
     cgroups.make(f"{cluster.cgroup}/{cgroups.SYSTEM}")

@@ -25,25 +25,13 @@ NONROOT = 65532
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _FOLDERS = (
-    "dev",
-    "etc",
-    "etc/alternatives",
-    "etc/ssl",
-    "home",
-    MODELS[1:],
-    "opt",
-    ENVIRONMENTS[1:],
-    SOURCE[1:],
-    "proc",
-    "run",
-    "sys",
-    "usr",
-    "var",
+    *("dev", "etc", "etc/alternatives", "etc/ssl", "home", "opt", "proc", "run", "sys", "usr", "var"),
+    *(path.lstrip("/") for path in (MODELS, ENVIRONMENTS, SOURCE)),
 )
 _LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64", "var/run": "../run"}
 _FILES = {
-    "etc/passwd": f"root:x:0:0:root:/root:/bin/sh\nnonroot:x:{NONROOT}:{NONROOT}:nonroot:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/sh\n",
-    "etc/group": f"root:x:0:\nnonroot:x:{NONROOT}:\nnogroup:x:65534:\n",
+    "etc/passwd": f"root:x:0:0:root:/root:/bin/sh\nnonroot:x:{NONROOT}:{NONROOT}:nonroot:/tmp:/bin/sh\n",
+    "etc/group": f"root:x:0:\nnonroot:x:{NONROOT}:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
     "etc/ld.so.cache": "",
 }
@@ -96,7 +84,8 @@ def skeleton() -> bytes:
 
 def docker_archive(images: list[Image]) -> bytes:
     """The bytes of `docker save` for these images; a layer that several share is stored once."""
-    entries, blobs = [], {}
+    entries: list[dict[str, Any]] = []
+    blobs: dict[str, bytes] = {}
     for image in images:
         layer_digest = hashlib.sha256(image.layer).hexdigest()
         config = _configuration(image.config, layer_digest=layer_digest)

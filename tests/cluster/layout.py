@@ -12,17 +12,23 @@ import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Sockets and pod mounts: a socket's path has room for 107 bytes only, which a cache folder may use up.
-RUN = Path("/run/posttrain")
 NUM_SLOTS = 64
 MAX_NODES = 8
 
 
 def cache() -> Path:
-    """Where builds, environments, models and clusters live: $POSTTRAIN_CACHE, or posttrain under the XDG cache folder."""
+    """Where builds, environments, models and clusters live: $POSTTRAIN_CACHE, or posttrain in the XDG cache."""
     if explicit := os.environ.get("POSTTRAIN_CACHE"):
         return Path(explicit).resolve()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "posttrain"
+
+
+def run_folder() -> Path:
+    """Where sockets, pod mounts and the register of clusters are: $POSTTRAIN_RUN, or /run/posttrain.
+
+    Not in the cache: a socket's path has room for 107 bytes, and the register is the whole machine's.
+    """
+    return Path(os.environ.get("POSTTRAIN_RUN") or "/run/posttrain")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Layout:
 
     @property
     def run(self) -> Path:
-        return RUN / self.name
+        return run_folder() / self.name
 
     @property
     def logs(self) -> Path:
@@ -122,7 +128,7 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class NodeLayout:
-    """One node's names: its own kubelet, containerd, bridge and /24 of pod addresses, in the cluster's network namespace."""
+    """One node's names: its own kubelet, containerd, bridge and /24 of pod addresses."""
 
     cluster: Layout
     index: int

@@ -22,7 +22,8 @@ def make(cluster: layout.Layout) -> None:
     _ip(*inside, "route", "add", "default", "via", cluster.host_address)
     # /proc/sys/net shows the namespace of who looks: the second is what lets kube-proxy see traffic within a bridge.
     for setting in ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"):
-        run_inside(cluster, ["/bin/sh", "-c", f"test ! -e /proc/sys/{setting} || echo 1 > /proc/sys/{setting}"])
+        set_it = f"test ! -e /proc/sys/{setting} || echo 1 > /proc/sys/{setting}"
+        _run(["nsenter", f"--net={cluster.namespace_file}", "/bin/sh", "-c", set_it])
 
 
 def add_node(node: layout.NodeLayout) -> None:
@@ -31,11 +32,6 @@ def add_node(node: layout.NodeLayout) -> None:
     _ip(*inside, "link", "add", node.bridge, "type", "bridge")
     _ip(*inside, "address", "add", f"{node.address}/24", "dev", node.bridge)
     _ip(*inside, "link", "set", node.bridge, "up")
-
-
-def run_inside(cluster: layout.Layout, command: list[str | Path]) -> str:
-    """The output of a program that ran to its end in the namespace."""
-    return _run(["nsenter", f"--net={cluster.namespace_file}", *map(str, command)])
 
 
 def remove(cluster: layout.Layout) -> None:
@@ -54,8 +50,7 @@ def _ip(*arguments: str) -> None:
     _run(["ip", *arguments])
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
-    return done.stdout

@@ -11,6 +11,9 @@ from tests.cluster import api, cgroups, identities, layout, network, processes, 
 
 NUM_GPUS = 8
 _GPU = "nvidia.com/gpu"
+# The disk is the machine's: however full it is, that is none of this node's business. 0% switches a signal off.
+_DISK_SIGNALS = ("nodefs.available", "nodefs.inodesFree", "imagefs.available", "imagefs.inodesFree")
+_FAST_STATUS = {"nodeStatusUpdateFrequency": "1s", "nodeStatusReportFrequency": "1s"}
 
 
 def prepare(node: layout.NodeLayout) -> None:
@@ -23,7 +26,7 @@ def prepare(node: layout.NodeLayout) -> None:
 def start_kubelet(node: layout.NodeLayout, binary: Callable[[str], Path], *, fast_node_loss: bool) -> None:
     config = node.root / "kubelet.json"
     config.write_text(json.dumps(_config(node, fast_node_loss=fast_node_loss), indent=2))
-    command = [
+    command: list[str | Path] = [
         binary("kubelet"),
         f"--config={config}",
         f"--kubeconfig={identities.kubeconfig(node.cluster, f'kubelet-{node.index}')}",
@@ -69,8 +72,7 @@ def _config(node: layout.NodeLayout, *, fast_node_loss: bool) -> dict[str, objec
         "kind": "KubeletConfiguration",
         "address": node.address,
         "healthzBindAddress": node.address,
-        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}, "x509": {"clientCAFile": str(node.cluster.pki / "ca.crt")}},
-        "authorization": {"mode": "Webhook"},
+        "authentication": {"anonymous": {"enabled": False}, "x509": {"clientCAFile": str(node.cluster.pki / "ca.crt")}},
         "containerRuntimeEndpoint": f"unix://{node.containerd_socket}",
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{node.cgroup}",
@@ -89,9 +91,8 @@ def _config(node: layout.NodeLayout, *, fast_node_loss: bool) -> dict[str, objec
         "eventRecordQPS": 0,
         "kubeAPIQPS": 500,
         "kubeAPIBurst": 1000,
-        # The disk is the machine's: however full it is, that is none of this node's business. 0% switches a signal off.
         "imageGCHighThresholdPercent": 100,
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%", "imagefs.inodesFree": "0%"},
+        "evictionHard": {"memory.available": "100Mi"} | dict.fromkeys(_DISK_SIGNALS, "0%"),
         "shutdownGracePeriod": "0s",
-    }  # fmt: skip
-    return config | ({"nodeStatusUpdateFrequency": "1s", "nodeStatusReportFrequency": "1s"} if fast_node_loss else {})
+    }
+    return config | (_FAST_STATUS if fast_node_loss else {})

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.cluster import cgroups, layout, waiting
@@ -15,25 +15,29 @@ from tests.cluster import cgroups, layout, waiting
 _START_TIMEOUT_SECONDS = 90
 
 # The shell enters the control groups itself: no moment exists at which the program runs outside them.
-_ENTER = 'for group in $GROUPS_TO_ENTER; do echo $$ > "$group"; done; unset GROUPS_TO_ENTER; exec "$@"'
+_ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
 
 
-def start(cluster: layout.Layout, component: str, command: list[str | Path]) -> None:
-    """Run `command` as a daemon in the cluster's network namespace and control groups, its output in logs/<component>.log."""
+def start(cluster: layout.Layout, component: str, command: Sequence[str | Path]) -> None:
+    """Run `command` as a daemon of the cluster, its output in logs/<component>.log."""
     _command_file(cluster, component).write_text(json.dumps([str(word) for word in command]))
-    arguments = ["nsenter", f"--net={cluster.namespace_file}", *map(str, command)]
-    groups = " ".join(map(str, cgroups.entry_files(f"{cluster.cgroup}/{cgroups.SYSTEM}")))
     with log_file(cluster, component).open("ab") as log:
         process = subprocess.Popen(
-            ["/bin/sh", "-ec", _ENTER, "sh", *arguments],
+            _inside(cluster, command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             cwd=cluster.root,
-            env=os.environ | {"GROUPS_TO_ENTER": groups},
         )
-    _pid_file(cluster, component).write_text(f"{process.pid} {_start_time(process.pid)}")
+    _pid_file(cluster, component).write_text(f"{process.pid} {start_time(process.pid)}")
+
+
+def run(cluster: layout.Layout, command: Sequence[str | Path]) -> None:
+    """Run `command` to its end as a part of the cluster; RuntimeError if it fails."""
+    done = subprocess.run(_inside(cluster, command), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]}: {done.stderr.strip() or done.returncode}")
 
 
 def restart(cluster: layout.Layout, component: str) -> None:
@@ -56,10 +60,10 @@ def stop(cluster: layout.Layout, component: str) -> None:
 def pid(cluster: layout.Layout, component: str) -> int | None:
     """The process id of a component that runs; an id that the kernel gave to another process since is not it."""
     try:
-        number, start_time = _pid_file(cluster, component).read_text().split()
+        number, started = _pid_file(cluster, component).read_text().split()
     except (FileNotFoundError, ValueError):
         return None
-    return int(number) if start_time == _start_time(int(number)) else None
+    return int(number) if started == start_time(int(number)) else None
 
 
 def components(cluster: layout.Layout) -> list[str]:
@@ -98,11 +102,18 @@ def _pid_file(cluster: layout.Layout, component: str) -> Path:
     return cluster.run / f"{component}.pid"
 
 
+def _inside(cluster: layout.Layout, command: Sequence[str | Path]) -> list[str]:
+    """The command, within the cluster's control groups and network namespace."""
+    groups = map(str, cgroups.entry_files(f"{cluster.cgroup}/{cgroups.SYSTEM}"))
+    enter = ["/bin/sh", "-ec", _ENTER, "sh", *groups, "--"]
+    return [*enter, "nsenter", f"--net={cluster.namespace_file}", *map(str, command)]
+
+
 def _command_file(cluster: layout.Layout, component: str) -> Path:
     return cluster.run / f"{component}.command"
 
 
-def _start_time(number: int) -> str:
+def start_time(number: int) -> str:
     """In clock ticks since boot; empty when no such process lives (a zombie does not)."""
     try:
         # The second field is the program's name in brackets and may hold spaces.

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import debian, images, layout, network, processes
+from tests.cluster import debian, images, layout, processes
 
 HANDLER = "posttrain"
 _NAMESPACE = "k8s.io"
@@ -32,7 +32,7 @@ def start(node: layout.NodeLayout) -> None:
     default = json.loads(subprocess.run(["ctr", "oci", "spec"], check=True, capture_output=True).stdout)
     _base_spec(node).write_text(json.dumps(with_machine(default, mounts(node.cluster.cache))))
     config = node.root / "containerd.toml"
-    config.write_text(_config(node))
+    config.write_text(containerd_config(node, cni_plugins=debian.cni_plugins()))
     processes.start(node.cluster, f"containerd-{node.index}", ["containerd", "--config", config])
 
 
@@ -41,7 +41,7 @@ def is_ready(node: layout.NodeLayout) -> bool:
 
 
 def import_images(node: layout.NodeLayout, archive: Path) -> None:
-    network.run_inside(node.cluster, [*_ctr(node), "--namespace", _NAMESPACE, "images", "import", archive])
+    processes.run(node.cluster, [*_ctr(node), "--namespace", _NAMESPACE, "images", "import", archive])
 
 
 def mounts(cache: Path) -> list[tuple[Path, str]]:
@@ -58,7 +58,7 @@ def mounts(cache: Path) -> list[tuple[Path, str]]:
 
 
 def python_homes(environments: Path) -> list[Path]:
-    """The installations that the virtual environments' interpreters belong to, and our own; those below /usr are seen anyway."""
+    """The installations behind the virtual environments' interpreters and our own, but for those below /usr."""
     homes = {Path(sys.base_prefix).resolve()}
     for config in environments.glob("*/pyvenv.cfg"):
         settings = dict(line.partition("=")[::2] for line in config.read_text().splitlines())
@@ -122,8 +122,8 @@ def _cni(node: layout.NodeLayout) -> dict[str, object]:
     }
 
 
-def _config(node: layout.NodeLayout) -> str:
-    """Everything below the cluster's own folders; no AppArmor, and no raised OOM score, which a container machine may not set."""
+def containerd_config(node: layout.NodeLayout, *, cni_plugins: Path) -> str:
+    """Everything in the cluster's own folders; no AppArmor, no lowered OOM score: rights for these may be missing."""
     return f"""\
 version = 2
 root = "{node.root / "containerd"}"
@@ -144,7 +144,7 @@ disabled_plugins = {json.dumps(_UNUSED_PLUGINS)}
   stream_server_address = "127.0.0.1"
 
 [plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "{debian.cni_plugins()}"
+  bin_dir = "{cni_plugins}"
   conf_dir = "{node.root / "cni"}"
 
 [plugins."io.containerd.grpc.v1.cri".registry]

@@ -1,6 +1,6 @@
 """The machine-wide register of clusters: which name owns which slot and folder.
 
-A record is written before the first thing of a cluster is made, so that `down` finds all of it whenever `up` was cut off.
+A record is written before the first thing of a cluster is made, so that `down` finds all of it if `up` was cut off.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tests.cluster import layout
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """Hold the machine-wide lock `name`; the kernel lets it go when the process dies."""
-    layout.RUN.mkdir(parents=True, exist_ok=True)
-    with (layout.RUN / f".{name}.lock").open("a") as file:
+    layout.run_folder().mkdir(parents=True, exist_ok=True)
+    with (layout.run_folder() / f".{name}.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -34,7 +34,7 @@ def find(name: str) -> layout.Layout | None:
 
 
 def find_all() -> list[layout.Layout]:
-    return [found for path in sorted(layout.RUN.glob("*.json")) if (found := find(path.stem))]
+    return [found for path in sorted(layout.run_folder().glob("*.json")) if (found := find(path.stem))]
 
 
 def claim(name: str) -> layout.Layout:
@@ -60,7 +60,7 @@ def release(cluster: layout.Layout) -> None:
 
 
 def _record(name: str) -> Path:
-    return layout.RUN / f"{name}.json"
+    return layout.run_folder() / f"{name}.json"
 
 
 def _write(cluster: layout.Layout) -> None:

@@ -46,7 +46,10 @@ def top_up(cluster: layout.Layout, server: api.Api) -> None:
 
 
 def claimed(cluster: layout.Layout, server: api.Api, *, namespace: str, claim: str, size: str) -> Path:
-    """Make the claim and a volume for it alone, unless they are there (the namespace must be); returns the volume's folder on the host."""
+    """Make the claim and a volume for it alone, unless they are there; returns the volume's folder on the host.
+
+    The namespace must be there.
+    """
     name = f"{namespace}.{claim}"
     folder = _writable_folder(cluster.volumes / name)
     volume = _volume(name, folder, size=size)

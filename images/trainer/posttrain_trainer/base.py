@@ -1,0 +1,119 @@
+"""The base model's folder, read without a tensor library: its configuration and the shapes of its weights.
+
+Preflight needs no more, and its pod stays small.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from posttrain_api.conditions import Reason
+from posttrain_trainer.refusal import Refused
+
+_NOT_LINEAR = re.compile(r"embed|(^|\.)(wte|wpe|lm_head|norm|ln_[0-9f])(\.|$)")
+_INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model's shape."""
+
+    uri: str
+    config: Mapping[str, Any]
+    """config.json."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Name of a weight -> its shape."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights of the model."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def linear_layers(self) -> dict[str, tuple[int, int]]:
+        """Full name of each linear layer but the output head -> its two dimensions."""
+        weights = {
+            name.removesuffix(".weight"): shape for name, shape in self.shapes.items() if name.endswith(".weight")
+        }
+        return {
+            name: (shape[0], shape[1])
+            for name, shape in weights.items()
+            if len(shape) == 2 and not _NOT_LINEAR.search(name)
+        }
+
+    def adapted_layers(self, target_modules: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """The linear layers that these names choose, all where there is none; Refused where a name chooses nothing."""
+        layers = self.linear_layers
+        for target in target_modules:
+            if not any(_is_chosen(name, target) for name in layers):
+                raise Refused(Reason.TARGET_MODULES_INVALID, _no_such_layer(self.uri, target, short_names(layers)))
+        return {
+            name: shape
+            for name, shape in layers.items()
+            if not target_modules or any(_is_chosen(name, target) for target in target_modules)
+        }
+
+
+def read(folder: Path, uri: str) -> Base:
+    """The base in a folder; Refused where there is no complete transformers checkpoint in safetensors."""
+    if not folder.is_dir():
+        raise Refused(Reason.MODEL_NOT_FOUND, f"{uri}: there is no such folder")
+    config = _json(folder / "config.json", uri)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in _weight_files(folder, uri):
+        shapes |= _shapes(path, uri)
+    return Base(uri, config, shapes)
+
+
+def short_names(layers: Mapping[str, Any]) -> list[str]:
+    """Names of layers without the path to them, sorted and each once."""
+    return sorted({name.rpartition(".")[2] for name in layers})
+
+
+def _is_chosen(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
+
+
+def _no_such_layer(uri: str, target: str, names: list[str]) -> str:
+    return (
+        f"tuning.lora.targetModules: {uri} has no linear layer {target!r}: write some of {', '.join(names)}, "
+        "or leave targetModules out to adapt all of them"
+    )
+
+
+def _weight_files(folder: Path, uri: str) -> list[Path]:
+    files = sorted(folder.glob("*.safetensors"))
+    if (folder / _INDEX).is_file():
+        named = {folder / name for name in _json(folder / _INDEX, uri).get("weight_map", {}).values()}
+        missing = sorted(path.name for path in named - set(files))
+        if missing:
+            raise Refused(Reason.MODEL_INVALID, f"{uri}: {_INDEX} names {missing[0]}, which is missing")
+    if not files:
+        raise Refused(Reason.MODEL_INVALID, f"{uri}: there are no *.safetensors: only this format is loaded")
+    return files
+
+
+def _shapes(path: Path, uri: str) -> dict[str, tuple[int, ...]]:
+    try:
+        with safe_open(path, framework="numpy") as weights:
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise Refused(Reason.MODEL_INVALID, f"{uri}: {path.name} cannot be read: {error}") from error
+
+
+def _json(path: Path, uri: str) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise Refused(Reason.MODEL_INVALID, f"{uri}: {path.name} is missing: this is no transformers model") from None
+    except (ValueError, OSError) as error:
+        raise Refused(Reason.MODEL_INVALID, f"{uri}: {path.name} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise Refused(Reason.MODEL_INVALID, f"{uri}: {path.name} is no JSON object")
+    return value

@@ -1,0 +1,169 @@
+"""Publishes a result: payload, manifest and the files beside them, under their digest, all at once or not at all.
+
+`python -m posttrain_trainer.export --adopt FOLDER --base URI` gives a PEFT adapter that was made elsewhere a manifest.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from posttrain_api import uri
+from posttrain_api.artifact import (
+    MANIFEST_FILE,
+    ArtifactSummary,
+    BaseReference,
+    Dtype,
+    Manifest,
+    Probe,
+    canonical_json,
+    differences,
+    files_digest,
+    folder_name,
+    payload,
+)
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+CHAT_TEMPLATE = "chat_template.jinja"
+
+
+def write_adapter(model: Any, tokenizer: Any, *, template: str | None, base: str, folder: Path) -> None:
+    """Write a PEFT model's payload files: the adapter, the tokenizer and its chat template. No pickles."""
+    model.save_pretrained(folder, safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    config = json.loads((folder / ADAPTER_CONFIG).read_bytes())
+    # PEFT holds the names in a set: unsorted they would change the digest from process to process.
+    config |= {"target_modules": sorted(config["target_modules"]), "base_model_name_or_path": base}
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def manifest(
+    folder: Path,
+    *,
+    method: str,
+    base: BaseReference,
+    recipe_digest: str | None,
+    end_of_turn: tuple[int, ...],
+    dtype: Dtype,
+    probes: list[Probe],
+) -> Manifest:
+    """The manifest of a LoRA adapter's folder; ValueError where the adapter is of another kind."""
+    config = json.loads((folder / ADAPTER_CONFIG).read_bytes())
+    if config.get("peft_type") != "LORA":
+        raise ValueError(f"{folder / ADAPTER_CONFIG}: peft_type is {config.get('peft_type')}: only LORA is known")
+    files = payload(folder)
+    return Manifest(
+        kind="lora",
+        method=method,
+        base=base,
+        rank=max([config["r"], *(config.get("rank_pattern") or {}).values()]),
+        target_modules=target_modules(folder / ADAPTER_WEIGHTS),
+        files=files,
+        weights_digest=files_digest(files),
+        recipe_digest=recipe_digest,
+        end_of_turn_token_ids=list(end_of_turn),
+        dtype=dtype,
+        probes=probes,
+    )
+
+
+def target_modules(weights: Path) -> list[str]:
+    """Short names of the layers that an adapter changes, sorted, read from its weights."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="numpy") as file:
+        names = {name.partition(".lora_")[0] for name in file.keys() if ".lora_" in name}  # noqa: SIM118
+    return sorted({name.rpartition(".")[2] for name in names})
+
+
+def location(parent: str, found: Manifest) -> str:
+    """The URI of an artifact's folder below the run's."""
+    return uri.child(parent, folder_name(found.digest))
+
+
+def summary(found: Manifest, location: str) -> ArtifactSummary:
+    """A published artifact, as a status shows it."""
+    return ArtifactSummary(
+        uri=location,
+        digest=found.digest,
+        weights_digest=found.weights_digest,
+        size_bytes=sum(entry.bytes for entry in found.files.values()),
+        kind=found.kind,
+        rank=found.rank,
+        target_modules=found.target_modules,
+        base=found.base,
+    )
+
+
+def publish(parent: Path, parent_uri: str, unique: str, write: Callable[[Path], Manifest]) -> ArtifactSummary:
+    """Let `write` fill a folder under `parent`, and publish it under its digest at `parent_uri`/sha256-...
+
+    Readers see the folder whole or not at all. An artifact that is there already and complete is kept. `unique` names
+    the unpublished folder: one that a killed process left under the same name is removed.
+    """
+    partial = parent / f".unpublished-{unique}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        found = write(partial)
+        (partial / MANIFEST_FILE).write_bytes(canonical_json(found.to_json()))
+        _make_durable(partial)
+        final = parent / folder_name(found.digest)
+        if not is_complete(final, found.digest):
+            _move(partial, final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if not is_complete(final, found.digest):
+        raise OSError(f"{final}: what was written cannot be read back")
+    return summary(found, location(parent_uri, found))
+
+
+def is_complete(folder: Path, digest: str) -> bool:
+    """Whether a folder holds the artifact with this digest, every byte of it."""
+    if not (folder / MANIFEST_FILE).is_file():
+        return False
+    found = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+    return found.digest == digest and not list(differences(folder, found.files))
+
+
+def _move(partial: Path, final: Path) -> None:
+    if final.exists():
+        # It has our digest's name and other bytes: a damaged copy of what we have whole.
+        damaged = final.with_name(f".damaged-{partial.name}")
+        final.rename(damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
+    partial.rename(final)
+    _sync(final.parent)
+
+
+def _make_durable(folder: Path) -> None:
+    """Bring every file to the disk, readable for the server's user, before the folder gets its name."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            path.chmod(0o644)
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def main() -> int:
+    """The command line of this module."""
+    from posttrain_trainer import adopt
+
+    return adopt.main()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,146 @@
+"""Supervised fine-tuning: TRL's SFTTrainer on a PEFT LoRA, fed with tokens and labels that are ours.
+
+Nothing of the data is left for TRL to decide: no template, no mask, no truncation.
+"""
+
+import math
+import tempfile
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from posttrain_api.conditions import Reason
+from posttrain_api.v1alpha1.training_run import Lora, Recipe
+from posttrain_trainer import evaluate, steps
+from posttrain_trainer.model import Precision
+from posttrain_trainer.progress import Progress
+from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.task import Task
+
+_SCHEDULERS = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+"""Ours -> transformers': its `constant` would leave out the warm-up."""
+_METRICS = {
+    "loss": "loss",
+    "mean_token_accuracy": "tokenAccuracy",
+    "entropy": "entropy",
+    "learning_rate": "learningRate",
+    "grad_norm": "gradNorm",
+}
+"""TRL's name of a metric -> ours."""
+
+
+def train(model: Any, recipe: Recipe, task: Task, precision: Precision, progress: Progress, stop: Stop) -> Any:
+    """Train LoRA matrices on the base; returns the PEFT model. Refused where it diverges, Stopped on SIGTERM."""
+    with tempfile.TemporaryDirectory(prefix="posttrain-") as folder:
+        trainer = SFTTrainer(
+            model=model,
+            args=SFTConfig(**arguments(recipe, task, precision, folder)),
+            train_dataset=dataset(task),
+            processing_class=task.chat.tokenizer,
+            peft_config=lora(recipe.tuning.lora),
+            callbacks=[_Watch(progress, stop)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        _run(trainer, progress, stop)
+    trainer.model.gradient_checkpointing_disable()
+    return trainer.model.eval()
+
+
+def dataset(task: Task) -> Dataset:
+    """The rows to learn from: `input_ids`, and `labels` that are -100 where the loss does not count."""
+    return Dataset.from_dict(
+        {
+            "input_ids": [list(example.token_ids) for example in task.training],
+            "labels": [evaluate.labels_of(example) for example in task.training],
+        }
+    )
+
+
+def lora(chosen: Lora) -> LoraConfig:
+    """PEFT's configuration of a recipe's LoRA."""
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=chosen.rank,
+        lora_alpha=int(chosen.alpha) if chosen.alpha.is_integer() else chosen.alpha,
+        lora_dropout=chosen.dropout,
+        target_modules=chosen.target_modules or "all-linear",
+        bias="none",
+    )
+
+
+def arguments(recipe: Recipe, task: Task, precision: Precision, folder: str) -> dict[str, Any]:
+    """SFTConfig's arguments: a step is exactly effectiveBatchSize rows, and nothing is reported or saved by itself."""
+    chosen = recipe.hyperparameters
+    micro_batch = steps.micro_batch_size(chosen.effective_batch_size, task.longest)
+    return {
+        "output_dir": folder,
+        "per_device_train_batch_size": micro_batch,
+        "gradient_accumulation_steps": chosen.effective_batch_size // micro_batch,
+        "num_train_epochs": chosen.epochs or 1.0,
+        "max_steps": chosen.max_steps or -1,
+        "learning_rate": chosen.learning_rate,
+        "lr_scheduler_type": _SCHEDULERS[chosen.scheduler],
+        "warmup_steps": chosen.warmup_steps,
+        "weight_decay": chosen.weight_decay,
+        "max_grad_norm": chosen.max_grad_norm,
+        "gradient_checkpointing": chosen.gradient_checkpointing,
+        "bf16": precision.dtype == "bfloat16",
+        "use_cpu": precision.device == "cpu",
+        "dataloader_pin_memory": precision.device != "cpu",
+        "seed": chosen.seed,
+        "max_length": None,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _run(trainer: SFTTrainer, progress: Progress, stop: Stop) -> None:
+    try:
+        trainer.train()
+    except torch.OutOfMemoryError as error:
+        raise Refused(
+            Reason.OUT_OF_MEMORY,
+            f"{progress.place}: the GPU's memory is full: lower maxLength or effectiveBatchSize, or set "
+            f"gradientCheckpointing: {error}",
+        ) from error
+    stop.check(progress.place)
+    _check_finite(progress)
+
+
+def _check_finite(progress: Progress) -> None:
+    if progress.status.metrics.get("loss", 0.0) is None:
+        raise Refused(
+            Reason.TRAINING_DIVERGED,
+            f"{progress.place}: the loss is not a number any more: lower hyperparameters.learningRate",
+        )
+
+
+class _Watch(TrainerCallback):  # type: ignore[misc]
+    """Hands every step's numbers to Progress and ends the training where there is no use in going on."""
+
+    def __init__(self, progress: Progress, stop: Stop) -> None:
+        self._progress = progress
+        self._stop = stop
+
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        self._progress.begin_training(total_steps=state.max_steps)
+
+    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+        control.should_training_stop = control.should_training_stop or self._stop.requested
+
+    def on_log(self, _args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        if "loss" not in logs:
+            return
+        metrics = {ours: evaluate.finite(logs[theirs]) for theirs, ours in _METRICS.items() if theirs in logs}
+        tokens = int(logs.get("num_tokens", 0))
+        self._progress.step(state.global_step, epoch=state.epoch, tokens=tokens, metrics=metrics)
+        if not math.isfinite(logs["loss"]):
+            control.should_training_stop = True

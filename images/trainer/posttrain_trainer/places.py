@@ -1,0 +1,40 @@
+"""Where a URI or a ConfigMap's key lies: in a pod under fixed mounts, elsewhere where the caller says."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from posttrain_api import uri
+from posttrain_api.meta import KeyReference
+from posttrain_api.trainer_contract import CONFIG_MAPS
+from posttrain_api.v1alpha1.training_run import Dataset
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders under which claims and ConfigMaps are found."""
+
+    claims: Path = Path(uri.CLAIMS_ROOT)
+    config_maps: Path = Path(CONFIG_MAPS)
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Self:
+        """The places that a command line gives; those of a pod where it says nothing."""
+        return cls(options.claims_root or cls.claims, options.config_maps_root or cls.config_maps)
+
+    def path(self, location: str) -> Path:
+        """The local path of a pvc:// or file:// URI."""
+        claim, path = uri.parse(location)
+        return Path("/") / path if claim is None else self.claims / claim / path
+
+    def key(self, reference: KeyReference) -> Path:
+        """The local path of a ConfigMap's key."""
+        return self.config_maps / reference.name / reference.key
+
+    def dataset(self, dataset: Dataset) -> tuple[str, Path]:
+        """What to call a dataset in a message, and its local path."""
+        if dataset.config_map is not None:
+            return f"ConfigMap {dataset.config_map.name}, key {dataset.config_map.key}", self.key(dataset.config_map)
+        assert dataset.uri is not None
+        return dataset.uri, self.path(dataset.uri)

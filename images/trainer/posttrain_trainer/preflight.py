@@ -1,0 +1,75 @@
+"""Preflight: everything that can be known of a run without a GPU, and the row that shows what will be learned."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from posttrain_api.conditions import Reason
+from posttrain_api.trainer_contract import MASK_CLOSE, MASK_OPEN, MAX_MASK_CHARACTERS, PreflightReport, RunConfig
+from posttrain_trainer import base, estimate, report, task
+from posttrain_trainer.places import Places
+from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.template import ChatFormat, Example
+
+PREFLIGHT_FILE = "preflight.json"
+
+
+def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
+    """Check a run, write its preflight.json into the output; Refused says what is wrong."""
+    recipe = config.recipe
+    output = places.path(recipe.output.uri)
+    check_writable(output, recipe.output.uri)
+    model = base.read(places.path(recipe.base_model.uri), recipe.base_model.uri)
+    model.adapted_layers(recipe.tuning.lora.target_modules)
+    prepared = task.prepare(recipe, places, stop)
+    found = PreflightReport(
+        estimate=estimate.estimate(recipe, model, prepared),
+        mask=mask(prepared.chat, prepared.training[0]),
+        warnings=prepared.warnings,
+        dataset_digest=prepared.dataset_digest,
+    )
+    stop.check("in preflight")
+    folder = output / config.name / config.uid
+    folder.mkdir(parents=True, exist_ok=True)
+    report.write_json(folder / PREFLIGHT_FILE, found.to_json())
+    return found
+
+
+def check_writable(folder: Path, uri: str) -> None:
+    """Refused where no file can be written below the output, now and not after hours of training."""
+    trial = folder / f".posttrain-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with trial.open("xb") as file:
+            file.write(b"posttrain")
+            os.fsync(file.fileno())
+        trial.unlink()
+    except OSError as error:
+        raise Refused(
+            Reason.OUTPUT_UNWRITABLE,
+            f"output {uri}: {folder} cannot be written: {error.strerror}: "
+            "check the claim's access mode, its free space and the pod's user",
+        ) from error
+
+
+def mask(chat: ChatFormat, example: Example) -> str:
+    """A row as the trainer sees it, what the loss counts between MASK_OPEN and MASK_CLOSE, shortened to what fits."""
+    runs = list(_runs(chat, example))
+    room = max(MAX_MASK_CHARACTERS // max(len(runs), 1) - 2, 8)
+    text = "".join(
+        f"{MASK_OPEN}{_shortened(text, room)}{MASK_CLOSE}" if is_trained else _shortened(text, room)
+        for is_trained, text in runs
+    )
+    return text if len(text) <= MAX_MASK_CHARACTERS else text[: MAX_MASK_CHARACTERS - 1] + "…"
+
+
+def _runs(chat: ChatFormat, example: Example) -> Iterator[tuple[bool, str]]:
+    pairs = zip(example.trained, example.token_ids, strict=True)
+    for is_trained, group in groupby(pairs, key=lambda pair: bool(pair[0])):
+        yield is_trained, chat.tokenizer.decode([token for _, token in group], skip_special_tokens=False)
+
+
+def _shortened(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room // 2]}…{text[len(text) - room + room // 2 + 1 :]}"

@@ -1,0 +1,159 @@
+"""What the trainer does now: one status, served to the operator as JSON and to Prometheus as metrics."""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Enum, Gauge, Info, generate_latest
+
+from posttrain_api.trainer_contract import TrainerStatus
+from posttrain_api.v1alpha1.training_run import Metrics
+
+Stage = Literal["Loading", "Evaluating", "Training", "Publishing", "Done"]
+STAGES = ("Loading", "Evaluating", "Training", "Publishing", "Done")
+
+
+class Progress:
+    """The trainer's status. Written by the training thread, read by the server's."""
+
+    def __init__(self, run: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.status = TrainerStatus(stage="Loading", updated_at=datetime.now(UTC))
+        self.history: list[dict[str, Any]] = []
+        """One entry a step: step, epoch, tokens, seconds, and the metrics under our names."""
+        self.seconds: dict[str, float] = {}
+        """Stage -> seconds spent in it."""
+        self.registry = CollectorRegistry()
+        self._gauges = _Gauges(self.registry, run)
+        self._clock = clock
+        self._entered = self._began = clock()
+
+    @property
+    def place(self) -> str:
+        """How far it is, for a message."""
+        if self.status.stage != "Training":
+            return f"at stage {self.status.stage}"
+        return f"at step {self.status.step} of {self.status.total_steps}"
+
+    def enter(self, stage: Stage) -> None:
+        """Begin a stage."""
+        now = self._clock()
+        self.seconds[self.status.stage] = self.seconds.get(self.status.stage, 0.0) + now - self._entered
+        self._entered = now
+        self._update(stage=stage, eta_seconds=None, tokens_per_second=None)
+        _say(stage)
+
+    def begin_training(self, *, total_steps: int) -> None:
+        """The first step begins."""
+        self._began = self._clock()
+        self._update(total_steps=total_steps)
+
+    def step(self, step: int, *, epoch: float, tokens: int, metrics: Metrics) -> None:
+        """A step is done; `tokens` were trained on since the beginning."""
+        seconds = max(self._clock() - self._began, 1e-9)
+        before = self.history[-1]["tokens"] if self.history else 0
+        self.history.append({"step": step, "epoch": epoch, "tokens": tokens, "seconds": round(seconds, 3), **metrics})
+        self._update(
+            step=step,
+            epoch=round(epoch, 4),
+            eta_seconds=round((self.status.total_steps - step) * seconds / step, 1),
+            tokens_per_second=round(tokens / seconds, 1),
+            metrics=metrics,
+        )
+        self._gauges.tokens.inc(tokens - before)
+        self._say_step()
+
+    def evaluated(self, when: Literal["before", "after"], metrics: Metrics) -> None:
+        """The held-out rows were measured."""
+        self._gauges.evaluated(when, metrics)
+        _say(f"held out, {when}: " + ", ".join(f"{name} {_number(value)}" for name, value in metrics.items()))
+
+    def _update(self, **changes: Any) -> None:
+        self.status = self.status.replace(**changes, updated_at=datetime.now(UTC))
+        self._gauges.show(self.status)
+
+    def _say_step(self) -> None:
+        step, total = self.status.step, self.status.total_steps
+        if step * 10 // total != (step - 1) * 10 // total:
+            _say(f"step {step}/{total}, loss {_number(self.status.metrics.get('loss'))}")
+
+
+class _Gauges:
+    """The Prometheus side of the status: docs/metrics/trainer.md describes each."""
+
+    def __init__(self, registry: CollectorRegistry, run: str) -> None:
+        def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+            return Gauge(f"posttrain_trainer_{name}", text, labels, registry=registry)
+
+        Info("posttrain_trainer_run", "The run that is trained.", registry=registry).info({"run": run})
+        self.stage = Enum("posttrain_trainer_stage", "What the trainer does now.", states=STAGES, registry=registry)
+        self.step = gauge("step", "Optimizer steps done.")
+        self.total_steps = gauge("total_steps", "Optimizer steps planned; 0 while unknown.")
+        self.epoch = gauge("epoch", "Passes over the data done.")
+        self.eta = gauge("eta_seconds", "Seconds of training left: an estimate; NaN while unknown.")
+        self.speed = gauge("tokens_per_second", "Tokens trained on in a second, averaged over the training.")
+        self.metric = gauge("metric", "The latest training metric; NaN where it is not a number.", ("metric",))
+        self.evaluation = gauge("evaluation", "A metric on the held-out rows.", ("metric", "when"))
+        self.tokens = Counter("posttrain_trainer_tokens", "Tokens trained on.", registry=registry)
+
+    def show(self, status: TrainerStatus) -> None:
+        """Show a status."""
+        self.stage.state(status.stage)
+        self.step.set(status.step)
+        self.total_steps.set(status.total_steps)
+        self.epoch.set(status.epoch or 0.0)
+        self.eta.set(_or_nan(status.eta_seconds))
+        self.speed.set(status.tokens_per_second or 0.0)
+        for name, value in status.metrics.items():
+            self.metric.labels(name).set(_or_nan(value))
+
+    def evaluated(self, when: str, metrics: Metrics) -> None:
+        """Show a measurement on the held-out rows."""
+        for name, value in metrics.items():
+            self.evaluation.labels(name, when).set(_or_nan(value))
+
+
+def serve(progress: Progress, port: int, *, address: str = "") -> ThreadingHTTPServer:
+    """Answer GET /status and GET /metrics in a thread; port 0 takes any free one. Close it with shutdown()."""
+
+    class Handler(BaseHTTPRequestHandler):
+        """GET /status: a TrainerStatus. GET /metrics: for Prometheus."""
+
+        def do_GET(self) -> None:
+            if self.path == "/status":
+                self._answer(200, "application/json", json.dumps(progress.status.to_json()).encode())
+            elif self.path == "/metrics":
+                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(progress.registry))
+            else:
+                self._answer(404, "text/plain", b"there are /status and /metrics\n")
+
+        def log_message(self, *_: object) -> None:
+            """A poll every other second is no news."""
+
+        def _answer(self, code: int, content_type: str, body: bytes) -> None:
+            self.send_response(code)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer((address, port), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="status", daemon=True).start()
+    return server
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _number(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.4g}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

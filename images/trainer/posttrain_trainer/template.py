@@ -1,0 +1,289 @@
+"""How a row becomes tokens: the tokenizer, the chat template, and which tokens the loss counts.
+
+The mask is computed here and nowhere else, for preflight, training and evaluation alike. A template with
+{% generation %} markers says itself what the assistant wrote; for any other, a turn is what comes after the generation
+prompt, which is found by rendering the conversation up to the turn and comparing the beginnings.
+"""
+
+import re
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from transformers import AutoTokenizer
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from posttrain_api.conditions import Reason
+from posttrain_api.v1alpha1.training_run import ChatTemplate
+from posttrain_trainer.data import Message, Problems, Row, Rows
+from posttrain_trainer.places import Places
+from posttrain_trainer.refusal import Refused
+
+Span = tuple[int, int]
+"""Start and end of something in a text, in characters."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_CHUNK = 512
+_GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_SAMPLE: list[Message] = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
+_MARK_IT = "mark what the assistant writes with {% generation %} and {% endgeneration %}"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row as the model sees it."""
+
+    number: int
+    """The row's number in its dataset."""
+    token_ids: "array[int]"
+    """Shape [length]."""
+    trained: bytearray
+    """1 where the loss counts the token, else 0, shape [length]. The first token is never predicted, so it is 0."""
+
+    @property
+    def num_trained(self) -> int:
+        """Tokens that the loss counts."""
+        return sum(self.trained)
+
+
+def load_tokenizer(folder: Path, uri: str) -> Any:
+    """The tokenizer of a base model's folder; Refused where it has none that tells the place of each token."""
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise Refused(Reason.MODEL_INVALID, f"{uri}: the base has no tokenizer: tokenizer.json is missing")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise Refused(Reason.MODEL_INVALID, f"{uri}: the tokenizer cannot be read: {error}") from error
+    if not tokenizer.is_fast:
+        raise Refused(Reason.MODEL_INVALID, f"{uri}: the tokenizer is not of the fast kind: add tokenizer.json")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    return tokenizer
+
+
+def chosen(template: ChatTemplate | None, tokenizer: Any, places: Places) -> str | None:
+    """The run's chat template, else the base's, else None."""
+    if template is None:
+        return _own_template(tokenizer)
+    if template.inline is not None:
+        return template.inline
+    assert template.config_map is not None
+    try:
+        return places.key(template.config_map).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        name = f"ConfigMap {template.config_map.name}, key {template.config_map.key}"
+        raise Refused(Reason.CHAT_TEMPLATE_MISSING, f"the chat template cannot be read: {name}: {error}") from error
+
+
+def _own_template(tokenizer: Any) -> str | None:
+    template = tokenizer.chat_template
+    named = template.get("default") if isinstance(template, dict) else template
+    return named or None
+
+
+class ChatFormat:
+    """A tokenizer with the chat template that is trained and served with it."""
+
+    def __init__(self, tokenizer: Any, template: str | None, system_prompt: str | None = None) -> None:
+        """Refused where the template cannot be used."""
+        self.tokenizer = tokenizer
+        self.template = template
+        self._system_prompt = system_prompt
+        self._is_marked = template is not None and bool(_GENERATION_MARKER.search(template))
+        self.end_of_turn = self._end_of_turn() if template is not None else _end_of_text(tokenizer)
+
+    def encode(self, rows: Rows, *, max_length: int, between: Callable[[], None]) -> list[Example]:
+        """Every row as tokens and mask; Refused names the rows that cannot be trained. `between` is called at times."""
+        problems = Problems(rows.name)
+        examples: list[Example] = []
+        source = iter(rows.rows)
+        while chunk := list(islice(source, _CHUNK)):
+            examples += self._encoded(chunk, max_length, problems)
+            between()
+        problems.refuse()
+        return examples
+
+    def conversation(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages under the run's system prompt, where they have none of their own."""
+        if self._system_prompt is None or any(message["role"] == "system" for message in messages):
+            return list(messages)
+        return [{"role": "system", "content": self._system_prompt}, *messages]
+
+    def question(self, messages: Sequence[Message]) -> list[int]:
+        """The token ids after which the assistant answers these messages."""
+        text = self.render(self.conversation(messages), add_generation_prompt=True)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def answer(self, token_ids: Sequence[int]) -> str:
+        """The text of generated tokens, up to the end of the turn."""
+        end = next((place for place, token in enumerate(token_ids) if token in self.end_of_turn), len(token_ids))
+        text: str = self.tokenizer.decode(list(token_ids[:end]), skip_special_tokens=True)
+        return text.strip()
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+        """The conversation as text; ValueError where the template refuses it."""
+        return self._rendered(messages, add_generation_prompt=add_generation_prompt)[0]
+
+    def _rendered(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = False, spans: bool = False
+    ) -> tuple[str, list[Span]]:
+        try:
+            texts, found = render_jinja_template(
+                [list(messages)],
+                chat_template=self.template,
+                add_generation_prompt=add_generation_prompt,
+                return_assistant_tokens_mask=spans,
+                **self.tokenizer.special_tokens_map,
+            )
+        except jinja2.TemplateSyntaxError as error:
+            raise Refused(
+                Reason.CHAT_TEMPLATE_INVALID, f"the chat template, line {error.lineno}: {error.message}"
+            ) from error
+        except (jinja2.TemplateError, TypeError) as error:
+            raise ValueError(f"the chat template refuses the conversation: {error}") from error
+        return texts[0], [(start, end) for start, end in found[0]] if spans else []
+
+    def _encoded(self, rows: Sequence[Row], max_length: int, problems: Problems) -> Iterator[Example]:
+        texts = [self._marked_text(row, problems) for row in rows]
+        usable = [(row, marked) for row, marked in zip(rows, texts, strict=True) if marked is not None]
+        if not usable:
+            return
+        encoding = self.tokenizer(
+            [text for _, (text, _) in usable], add_special_tokens=False, return_offsets_mapping=True
+        )
+        for (row, (_, spans)), ids, offsets in zip(
+            usable, encoding["input_ids"], encoding["offset_mapping"], strict=True
+        ):
+            example = self._example(row, ids, offsets, spans)
+            problem = _problem(example, max_length)
+            if problem is None:
+                yield example
+            else:
+                problems.add(f"row {row.number}", problem)
+
+    def _marked_text(self, row: Row, problems: Problems) -> tuple[str, list[Span]] | None:
+        """A row's text and the spans that the assistant writes; None where it has a problem."""
+        if row.text is not None:
+            text = _whole_text(self.tokenizer, row.text)
+            return text, [(0, len(text))]
+        try:
+            return self._marked_conversation(self.conversation(row.messages))
+        except ValueError as error:
+            problems.add(f"row {row.number}", str(error))
+            return None
+
+    def _marked_conversation(self, messages: list[Message]) -> tuple[str, list[Span]]:
+        if self.template is None:
+            raise Refused(Reason.CHAT_TEMPLATE_MISSING, _MISSING)
+        if self._is_marked:
+            return self._rendered(messages, spans=True)
+        text = self.render(messages)
+        answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        return text, [self._turn(text, messages, place) for place in answers]
+
+    def _turn(self, text: str, messages: list[Message], place: int) -> Span:
+        """The span of one assistant's turn in the rendered conversation."""
+        before = self.render(messages[:place], add_generation_prompt=True) if place else ""
+        until = self.render(messages[: place + 1])
+        if not (text.startswith(until) and until.startswith(before)):
+            raise Refused(
+                Reason.CHAT_TEMPLATE_INVALID,
+                f"the chat template writes message {place + 1} of a conversation otherwise when more follows, "
+                f"so what the assistant writes cannot be told: {_MARK_IT}",
+            )
+        return len(before), len(until)
+
+    def _example(self, row: Row, ids: list[int], offsets: list[Span], spans: list[Span]) -> Example:
+        trained = bytearray(len(ids))
+        for start, end in spans:
+            inside = [place for place, (first, last) in enumerate(offsets) if first < end and last > start]
+            for place in inside[: self._length_of_turn([ids[place] for place in inside], row)]:
+                trained[place] = 1
+        if trained:
+            trained[0] = 0
+        return Example(row.number, array("i", ids), trained)
+
+    def _length_of_turn(self, ids: list[int], row: Row) -> int:
+        """Tokens of a turn up to its end of turn: what a template writes behind that is never generated."""
+        if row.text is not None:
+            return len(ids)
+        ends = [place for place, token in enumerate(ids) if token == self.end_of_turn[0]]
+        return ends[-1] + 1 if ends else len(ids)
+
+    def _end_of_turn(self) -> tuple[int, ...]:
+        """Tokens that end an answer, found by rendering a conversation."""
+        try:
+            text, spans = self._rendered(_SAMPLE, spans=self._is_marked)
+        except ValueError as error:
+            raise Refused(
+                Reason.CHAT_TEMPLATE_INVALID, f"{error}: it must take a user's and an assistant's turn"
+            ) from error
+        content = str(_SAMPLE[-1]["content"])
+        if content not in text:
+            raise Refused(Reason.CHAT_TEMPLATE_INVALID, "the chat template leaves out what the assistant says")
+        start = text.rindex(content) + len(content)
+        token = self._single_end(text[start:])
+        if self._is_marked:
+            _check_end_is_marked(text, spans, start, self.tokenizer.decode([token]))
+        return tuple(dict.fromkeys([token, *_end_of_text(self.tokenizer)]))
+
+    def _single_end(self, suffix: str) -> int:
+        ids: list[int] = self.tokenizer(suffix, add_special_tokens=False)["input_ids"]
+        added = set(self.tokenizer.added_tokens_decoder) | set(self.tokenizer.all_special_ids)
+        special = [token for token in ids if token in added]
+        if special or len(ids) == 1:
+            return (special or ids)[0]
+        written = f"writes {suffix!r}, which is {len(ids)} tokens of this base," if ids else "writes nothing"
+        raise Refused(
+            Reason.CHAT_TEMPLATE_INVALID,
+            f"the chat template {written} at the end of an assistant's turn, so the model cannot learn to stop: "
+            "end the turn with one token, such as {{ eos_token }}",
+        )
+
+
+_MISSING = (
+    "neither the base nor the run has a chat template: write environment.chatTemplate.inline or .configMap, "
+    "a Jinja template that renders `messages`"
+)
+
+
+def require(template: str | None) -> str:
+    """The template; Refused where there is none."""
+    if template is None:
+        raise Refused(Reason.CHAT_TEMPLATE_MISSING, _MISSING)
+    return template
+
+
+def _whole_text(tokenizer: Any, text: str) -> str:
+    """A plain text with the tokens that begin and end it, as the base was pre-trained."""
+    is_begun = tokenizer.bos_token_id is not None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+    begin, end = (tokenizer.bos_token if is_begun else ""), (tokenizer.eos_token or "")
+    return text.removeprefix(begin).removesuffix(end).join([begin, end])
+
+
+def _end_of_text(tokenizer: Any) -> tuple[int, ...]:
+    return () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+
+
+def _check_end_is_marked(text: str, spans: list[Span], start: int, token: str) -> None:
+    end = text.find(token, start) + len(token)
+    if not any(first <= start and last >= end for first, last in spans):
+        raise Refused(
+            Reason.CHAT_TEMPLATE_INVALID,
+            f"the chat template's {{% generation %}} block leaves out the end of the turn, {token!r}, so the model "
+            "would not learn to stop: move {% endgeneration %} behind it",
+        )
+
+
+def _problem(example: Example, max_length: int) -> str | None:
+    length = len(example.token_ids)
+    if length > max_length:
+        return f"{length} tokens, but maxLength is {max_length}: shorten the row or raise hyperparameters.maxLength"
+    if not example.num_trained:
+        return "no token to train on: the assistant says nothing in it"
+    return None

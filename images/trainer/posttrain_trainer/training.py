@@ -1,0 +1,133 @@
+"""The training of one run from beginning to end: load, measure, train, measure again, publish."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from posttrain_api import uri
+from posttrain_api.artifact import BaseReference, Manifest, base_digest, digest_of
+from posttrain_api.trainer_contract import RunConfig, TrainingReport
+from posttrain_api.v1alpha1.training_run import EvaluationResult
+from posttrain_trainer import base, card, evaluate, export, model, preflight, probe, report, task
+from posttrain_trainer.evaluate import Measurement
+from posttrain_trainer.methods import sft
+from posttrain_trainer.places import Places
+from posttrain_trainer.progress import Progress
+from posttrain_trainer.refusal import Stop
+from posttrain_trainer.task import Task
+
+
+def train(config: RunConfig, places: Places, progress: Progress, stop: Stop) -> TrainingReport:
+    """Train a run and publish its artifact; Refused and Stopped leave nothing published."""
+    recipe = config.recipe
+    folder = places.path(recipe.base_model.uri)
+    preflight.check_writable(places.path(recipe.output.uri), recipe.output.uri)
+    base.read(folder, recipe.base_model.uri).adapted_layers(recipe.tuning.lora.target_modules)
+    precision = model.precision(recipe.hyperparameters.precision)
+    prepared = task.prepare(recipe, places, stop)
+    reference = BaseReference(uri=recipe.base_model.uri, digest=base_digest(folder))
+    bare = model.load(recipe, places, precision)
+    before = _measured("before", bare, config, prepared, progress, stop)
+    progress.enter("Training")
+    tuned = sft.train(bare, recipe, prepared, precision, progress, stop)
+    after = _measured("after", tuned, config, prepared, progress, stop)
+    progress.enter("Publishing")
+    found = _Publication(config, places, prepared, reference).publish(tuned, before, after, progress)
+    progress.enter("Done")
+    return found
+
+
+def _measured(when: Any, model: Any, config: RunConfig, prepared: Task, progress: Progress, stop: Stop) -> Measurement:
+    progress.enter("Evaluating")
+    where = f"while it measured the model {when} training"
+    metrics = config.recipe.evaluation.metrics
+    found = evaluate.measure(model, prepared, metrics, between=lambda: stop.check(where))
+    progress.evaluated(when, found.metrics)
+    stop.check(where)
+    return found
+
+
+class _Publication:
+    """What is published of a run: the artifact, and the report beside it."""
+
+    def __init__(self, config: RunConfig, places: Places, prepared: Task, reference: BaseReference) -> None:
+        self._config = config
+        self._task = prepared
+        self._base = reference
+        self._parent = places.path(config.recipe.output.uri) / config.name
+        self._location = uri.child(config.recipe.output.uri, config.name)
+
+    def publish(self, tuned: Any, before: Measurement, after: Measurement, progress: Progress) -> TrainingReport:
+        """Publish a trained model; Refused where it does not differ from its base."""
+        found: list[TrainingReport] = []
+
+        def write(folder: Path) -> Manifest:
+            manifest = self._payload(tuned, folder)
+            found.append(self._report(manifest, before, after, progress))
+            self._beside(folder, found[0], before, after, progress)
+            return manifest
+
+        unique = f"{self._config.uid}-{self._config.round}"
+        artifact = export.publish(self._parent, self._location, unique, write)
+        assert artifact == found[0].artifact
+        return found[0]
+
+    def _payload(self, tuned: Any, folder: Path) -> Manifest:
+        chat = self._task.chat
+        probes = probe.probes(tuned, chat)
+        export.write_adapter(tuned, chat.tokenizer, template=chat.template, base=self._base.uri, folder=folder)
+        return export.manifest(
+            folder,
+            method=self._config.recipe.method,
+            base=self._base,
+            recipe_digest=digest_of(self._config.recipe.to_json()),
+            end_of_turn=chat.end_of_turn,
+            dtype=probe.dtype_of(tuned),
+            probes=probes,
+        )
+
+    def _report(
+        self, manifest: Manifest, before: Measurement, after: Measurement, progress: Progress
+    ) -> TrainingReport:
+        return TrainingReport(
+            artifact=export.summary(manifest, export.location(self._location, manifest)),
+            steps_completed=progress.status.step,
+            steps_planned=progress.status.total_steps,
+            metrics=progress.status.metrics,
+            evaluation=EvaluationResult(before=before.metrics, after=after.metrics, rows=len(self._task.held_out)),
+            dataset_digest=self._task.dataset_digest,
+            evaluation_digest=self._task.evaluation_digest,
+            libraries=report.libraries(),
+        )
+
+    def _beside(
+        self, folder: Path, found: TrainingReport, before: Measurement, after: Measurement, progress: Progress
+    ) -> None:
+        config = self._config.model_dump(mode="json", exclude_none=True)
+        content = {
+            "run": config,
+            "training": found.to_json(),
+            "warnings": self._task.warnings,
+            "seconds": progress.seconds,
+        }
+        report.write_json(folder / "report.json", content)
+        _write_lines(folder / "metrics.jsonl", progress.history)
+        samples = zip(self._task.questions, before.answers, after.answers, strict=True)
+        _write_lines(
+            folder / "samples.jsonl",
+            [
+                {
+                    "row": question.number,
+                    "messages": question.messages,
+                    "right": question.answer,
+                    "before": old,
+                    "after": new,
+                }
+                for question, old, new in samples
+            ],
+        )
+        (folder / card.CARD_FILE).write_text(card.card(self._config, found))
+
+
+def _write_lines(path: Path, values: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values))

@@ -1,0 +1,83 @@
+"""Builders for the trainer's tests: a tiny base, its tokenizer, datasets and run.json."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from posttrain_api.trainer_contract import RunConfig
+from posttrain_api.v1alpha1.training_run import TrainingRunSpec
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+MARKED_CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.role == 'assistant' %}{% generation %}{{ message.content }}<|im_end|>{% endgeneration %}"
+    "{% else %}{{ message.content }}<|im_end|>{% endif %}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+UID = "7c9d6c1e-0000-4000-8000-000000000001"
+
+
+def tokenizer(folder: Path) -> None:
+    """Save a tokenizer of single bytes with ChatML's special tokens and no chat template."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE({letter: place for place, letter in enumerate(alphabet)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([AddedToken(text, special=True) for text in ("<|end|>", "<|im_start|>", "<|im_end|>")])
+    PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|end|>", pad_token="<|end|>").save_pretrained(folder)
+
+
+def base(folder: Path) -> Path:
+    """Save a random Qwen2 of some ten thousand parameters with its tokenizer."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=260,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        eos_token_id=256,
+        pad_token_id=256,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer(folder)
+    return folder
+
+
+def exchanges(count: int) -> list[dict[str, Any]]:
+    """Rows of one question and one answer each."""
+    return [{"prompt": f"Double {number}", "completion": str(2 * number)} for number in range(count)]
+
+
+def json_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows as JSON Lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run(base: Path, dataset: Path, **spec: Any) -> RunConfig:
+    """A run of three steps on the claim `out`; keywords replace parts of its spec."""
+    wanted: dict[str, Any] = {
+        "method": "sft",
+        "baseModel": {"uri": f"file://{base}"},
+        "environment": {"dataset": {"uri": f"file://{dataset}"}, "chatTemplate": {"inline": CHATML}},
+        "tuning": {"lora": {"rank": 4, "alpha": 8}},
+        "hyperparameters": {"maxSteps": 3, "effectiveBatchSize": 4, "learningRate": 0.01, "maxLength": 128},
+        "output": {"uri": "pvc://out"},
+    }
+    recipe = TrainingRunSpec.model_validate(wanted | spec).recipe()
+    return RunConfig(name="double", namespace="team", uid=UID, recipe=recipe)

@@ -5,7 +5,6 @@ go.mod names each of them as a tool, all on one set of versions: most packages a
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -32,30 +31,34 @@ _PACKAGES = {
     "helm": "helm.sh/helm/v4/cmd/helm",
 }
 ALL = tuple(_PACKAGES)
-_ASSETS = ("etcd", "kube-apiserver", "kubectl")  # what a folder of KUBEBUILDER_ASSETS holds
+_ASSETS = ("etcd", "kube-apiserver", "kubectl")  # what a KUBEBUILDER_ASSETS folder holds
 
 
 def binary(name: str) -> Path:
-    """The program's path, built now if the cache does not have it; KUBEBUILDER_ASSETS goes first."""
-    if name in _ASSETS and (assets := os.environ.get("KUBEBUILDER_ASSETS")) and (Path(assets) / name).exists():
-        return Path(assets) / name
-    path = _folder() / name
-    if not path.exists():
-        ensure([name])
-    return path
+    """The program's path, built now if it is not there; KUBEBUILDER_ASSETS goes before the cache."""
+    ensure([name])
+    return _path(name)
 
 
 def ensure(names: Iterable[str] = ALL) -> None:
     """Build what is missing, one line of progress each. Cut off, it goes on where it stopped."""
-    folder = _folder()
-    if all((folder / name).exists() for name in names):
+    if not _missing(names):
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=True)
-    with slots.locked(f"build-{folder.name}"):
-        missing = [name for name in names if not (folder / name).exists()]
+    _folder().mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True, highlight=False)
+    with slots.locked(f"build-{_key()}"):
+        missing = _missing(names)
         for number, name in enumerate(missing, 1):
-            _build_with_progress(folder / name, console=console, title=f"[{number}/{len(missing)}] {name}")
+            _build_with_progress(name, console=console, place=f"{number} of {len(missing)}")
+
+
+def _missing(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not _path(name).exists()]
+
+
+def _path(name: str) -> Path:
+    asset = Path(os.environ.get("KUBEBUILDER_ASSETS", "")) / name
+    return asset if name in _ASSETS and asset.is_absolute() and asset.exists() else _folder() / name
 
 
 @dataclasses.dataclass
@@ -69,31 +72,30 @@ class _Elapsed:
         return f"building {self.title}: {time.monotonic() - self.start:.0f} s"
 
 
-def _build_with_progress(path: Path, *, console: Console, title: str) -> None:
-    elapsed = _Elapsed(title.replace("[", r"\["))
-    with console.status(elapsed) if console.is_terminal else contextlib.nullcontext():
-        _build(path)
-    console.print(f"built {elapsed.title} in {time.monotonic() - elapsed.start:.0f} s", highlight=False)
+def _build_with_progress(name: str, *, console: Console, place: str) -> None:
+    elapsed = _Elapsed(f"{name} ({place})")
+    if console.is_terminal:
+        with console.status(elapsed):
+            _build(name)
+    else:
+        console.print(f"building {elapsed.title}")
+        _build(name)
+    console.print(f"built {elapsed.title} in {time.monotonic() - elapsed.start:.0f} s")
 
 
-def _build(path: Path) -> None:
+def _build(name: str) -> None:
     """Build under a temporary name, so that a file that is there is whole."""
-    temporary = path.with_suffix(".new")
-    command: list[str | Path] = [
-        "go",
-        "build",
-        "-trimpath",
-        "-buildvcs=false",
-        "-ldflags",
-        _linker_flags(),
-        "-o",
-        temporary,
-        _PACKAGES[path.name],
-    ]
-    done = subprocess.run(command, cwd=_MODULE, env=_environment(), capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"go build of {path.name} failed:\n{done.stderr[-4000:]}")
-    os.replace(temporary, path)
+    temporary = _folder() / f".{name}.{os.getpid()}"
+    options = ["-trimpath", "-buildvcs=false", "-ldflags", _linker_flags(), "-o", str(temporary)]
+    try:
+        done = subprocess.run(
+            ["go", "build", *options, _PACKAGES[name]], cwd=_MODULE, env=_environment(), capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(f"go build of {name} failed:\n{done.stderr[-4000:]}")
+        os.replace(temporary, _folder() / name)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _linker_flags() -> str:
@@ -101,7 +103,9 @@ def _linker_flags() -> str:
     version = module_version("k8s.io/kubernetes")
     major, minor, _ = version.removeprefix("v").split(".")
     facts = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in facts.items())])
+    values = {f"k8s.io/component-base/version.{name}": value for name, value in facts.items()}
+    values["helm.sh/helm/v4/internal/version.version"] = module_version("helm.sh/helm/v4")
+    return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in values.items())])
 
 
 def module_version(module: str) -> str:
@@ -117,11 +121,15 @@ def _environment() -> dict[str, str]:
     return os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
 
 
-@functools.cache
 def _folder() -> Path:
-    """<cache>/bin/<key>: another key whenever a source, a version or the compiler changes."""
-    digest = hashlib.sha256()
+    return layout.cache() / "bin" / _key()
+
+
+@functools.cache
+def _key() -> str:
+    """Another one whenever a source, a version, a flag or the compiler changes."""
+    digest = hashlib.sha256(_linker_flags().encode())
     for path in sorted(path for path in _MODULE.rglob("*") if path.suffix in {".go", ".mod", ".sum"}):
         digest.update(path.relative_to(_MODULE).as_posix().encode() + b"\0" + path.read_bytes())
     digest.update(subprocess.run(["go", "version"], cwd=_MODULE, check=True, capture_output=True).stdout)
-    return layout.cache() / "bin" / digest.hexdigest()[:16]
+    return digest.hexdigest()[:16]

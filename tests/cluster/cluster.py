@@ -73,6 +73,7 @@ class Cluster:
                     self._shape_file.write_text(json.dumps(shape))
                     undo.pop_all()
             elif nodes:
+                _import_images([cluster.node(index) for index in range(nodes)])
                 self.top_up_volumes()
         return self
 
@@ -101,6 +102,10 @@ class Cluster:
     def logs(self, component: str) -> str:
         """What a component has written: etcd, kube-apiserver, kube-controller-manager, kubelet-0, containerd-0..."""
         return processes.log_file(self._layout, component).read_text(errors="replace")
+
+    def lose_node(self, index: int) -> None:
+        """SIGKILL everything of one node at once, its pods included; with others left, it is NotReady in some 6 s."""
+        node.lose(self._layout.node(index))
 
     def stop(self, component: str) -> None:
         """SIGKILL one component; what it has started, such as a node's pods, runs on."""
@@ -186,11 +191,8 @@ def _start_nodes(cluster: layout.Layout, server: api.Api, *, num_nodes: int) -> 
     machine.note()
     nodes = [cluster.node(index) for index in range(num_nodes)]
     control_plane.start_scheduler(cluster, build.binary)
-    archive = cluster.root / "images.tar"
-    archive.write_bytes(images.docker_archive(images.all_images(build.binary("pause"))))
+    _import_images(nodes)
     for each in nodes:
-        processes.wait_for(cluster, lambda each=each: runtime.is_ready(each), what=f"containerd of {each.name}")  # type: ignore[misc]
-        runtime.import_images(each, archive)
         node.start_kubelet(each, build.binary, fast_node_loss=num_nodes > 1)
     services.start(cluster, build.binary)
     _apply_objects(server)
@@ -198,6 +200,13 @@ def _start_nodes(cluster: layout.Layout, server: api.Api, *, num_nodes: int) -> 
     for each in nodes:
         _wait_for_node(each, server)
     processes.wait_for(cluster, lambda: services.is_dns_ready(cluster), what="the cluster's name server")
+
+
+def _import_images(nodes: list[layout.NodeLayout]) -> None:
+    """Bring the images of the project's present version to every node."""
+    content = images.docker_archive(images.all_images(build.binary("pause")))
+    for each in nodes:
+        runtime.import_images(each, content)
 
 
 def _wait_for_node(each: layout.NodeLayout, server: api.Api) -> None:

@@ -171,4 +171,10 @@ class NodeLayout:
 
     @property
     def cgroup(self) -> str:
+        """That of the node's pods."""
         return f"{self.cluster.cgroup}/node{self.index}"
+
+    @property
+    def system_group(self) -> str:
+        """Within the cluster's: containerd with its shims, and the kubelet."""
+        return f"system{self.index}"

@@ -18,7 +18,8 @@ _FAST_STATUS = {"nodeStatusUpdateFrequency": "1s", "nodeStatusReportFrequency": 
 
 def prepare(node: layout.NodeLayout) -> None:
     """Make the node's control groups, address and containerd."""
-    cgroups.make(node.cgroup)
+    for group in (node.cgroup, f"{node.cluster.cgroup}/{node.system_group}"):
+        cgroups.make(group)
     network.add_node(node)
     runtime.start(node)
 
@@ -35,7 +36,13 @@ def start_kubelet(node: layout.NodeLayout, binary: Callable[[str], Path], *, fas
         f"--root-dir={kubelet_root(node)}",
         f"--cert-dir={node.root / 'kubelet-pki'}",
     ]
-    processes.start(node.cluster, f"kubelet-{node.index}", command)
+    processes.start(node.cluster, f"kubelet-{node.index}", command, group=node.system_group)
+
+
+def lose(node: layout.NodeLayout) -> None:
+    """SIGKILL the node's daemons and then its pods, as if its power had gone."""
+    cgroups.kill(f"{node.cluster.cgroup}/{node.system_group}")
+    cgroups.kill(node.cgroup)
 
 
 def kubelet_root(node: layout.NodeLayout) -> Path:

@@ -18,12 +18,15 @@ _START_TIMEOUT_SECONDS = 90
 _ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
 
 
-def start(cluster: layout.Layout, component: str, command: Sequence[str | Path]) -> None:
-    """Run `command` as a daemon of the cluster, its output in logs/<component>.log."""
-    _command_file(cluster, component).write_text(json.dumps([str(word) for word in command]))
+def start(
+    cluster: layout.Layout, component: str, command: Sequence[str | Path], *, group: str = cgroups.SYSTEM
+) -> None:
+    """Run `command` as a daemon in this control group of the cluster, its output in logs/<component>.log."""
+    note = {"command": [str(word) for word in command], "group": group}
+    _command_file(cluster, component).write_text(json.dumps(note))
     with log_file(cluster, component).open("ab") as log:
         process = subprocess.Popen(
-            _inside(cluster, command),
+            _inside(cluster, command, group=group),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -35,14 +38,15 @@ def start(cluster: layout.Layout, component: str, command: Sequence[str | Path])
 
 def run(cluster: layout.Layout, command: Sequence[str | Path]) -> None:
     """Run `command` to its end as a part of the cluster; RuntimeError if it fails."""
-    done = subprocess.run(_inside(cluster, command), capture_output=True, text=True)
+    done = subprocess.run(_inside(cluster, command, group=cgroups.SYSTEM), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{command[0]}: {done.stderr.strip() or done.returncode}")
 
 
 def restart(cluster: layout.Layout, component: str) -> None:
     """Start a component that has ended, as it was started before."""
-    start(cluster, component, json.loads(_command_file(cluster, component).read_text()))
+    note = json.loads(_command_file(cluster, component).read_text())
+    start(cluster, component, note["command"], group=note["group"])
 
 
 def stop(cluster: layout.Layout, component: str) -> None:
@@ -102,9 +106,9 @@ def _pid_file(cluster: layout.Layout, component: str) -> Path:
     return cluster.run / f"{component}.pid"
 
 
-def _inside(cluster: layout.Layout, command: Sequence[str | Path]) -> list[str]:
-    """The command, within the cluster's control groups and network namespace."""
-    groups = map(str, cgroups.entry_files(f"{cluster.cgroup}/{cgroups.SYSTEM}"))
+def _inside(cluster: layout.Layout, command: Sequence[str | Path], *, group: str) -> list[str]:
+    """The command, within a control group and the network namespace of the cluster."""
+    groups = map(str, cgroups.entry_files(f"{cluster.cgroup}/{group}"))
     enter = ["/bin/sh", "-ec", _ENTER, "sh", *groups, "--"]
     return [*enter, "nsenter", f"--net={cluster.namespace_file}", *map(str, command)]
 

@@ -24,7 +24,7 @@ _UNUSED_PLUGINS = [
 
 
 def start(node: layout.NodeLayout) -> None:
-    """Write containerd's configuration and start it; `is_ready` says when it answers."""
+    """Write containerd's configuration and start it, without waiting for it."""
     for folder in (node.root / "cni", node.run, *(node.cluster.cache / name for name in _FILLED_LATER)):
         folder.mkdir(parents=True, exist_ok=True)
     _refuse_registries(node.root / "registries")
@@ -33,15 +33,16 @@ def start(node: layout.NodeLayout) -> None:
     _base_spec(node).write_text(json.dumps(with_machine(default, mounts(node.cluster.cache))))
     config = node.root / "containerd.toml"
     config.write_text(containerd_config(node, cni_plugins=debian.cni_plugins()))
-    processes.start(node.cluster, f"containerd-{node.index}", ["containerd", "--config", config])
+    command: list[str | Path] = ["containerd", "--config", config]
+    processes.start(node.cluster, f"containerd-{node.index}", command, group=node.system_group)
 
 
-def is_ready(node: layout.NodeLayout) -> bool:
-    return subprocess.run([*_ctr(node), "version"], capture_output=True).returncode == 0
-
-
-def import_images(node: layout.NodeLayout, archive: Path) -> None:
-    processes.run(node.cluster, [*_ctr(node), "--namespace", _NAMESPACE, "images", "import", archive])
+def import_images(node: layout.NodeLayout, archive: bytes) -> None:
+    """Import a docker-archive, once containerd answers."""
+    processes.wait_for(node.cluster, lambda: _answers(node), what=f"containerd of {node.name}")
+    path = node.root / "images.tar"
+    path.write_bytes(archive)
+    processes.run(node.cluster, [*_ctr(node), "--namespace", _NAMESPACE, "images", "import", path])
 
 
 def mounts(cache: Path) -> list[tuple[Path, str]]:
@@ -97,6 +98,10 @@ def _refuse_registries(folder: Path) -> None:
     hosts = f'server = "{nobody}"\n[host."{nobody}"]\n  capabilities = ["pull", "resolve"]\n'
     (folder / "_default").mkdir(parents=True)
     (folder / "_default" / "hosts.toml").write_text(hosts)
+
+
+def _answers(node: layout.NodeLayout) -> bool:
+    return subprocess.run([*_ctr(node), "version"], capture_output=True).returncode == 0
 
 
 def _ctr(node: layout.NodeLayout) -> list[str]:

@@ -2,11 +2,12 @@
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
-from tests.cluster import RUNTIME_CLASS, Cluster, images, leftovers
+from tests.cluster import RUNTIME_CLASS, Cluster, images, layout, leftovers, waiting
 
 pytestmark = pytest.mark.e2e
 NAME = "lifecycle"
@@ -98,6 +99,16 @@ def test_a_cluster_starts_runs_pods_crashes_and_leaves_nothing(cluster: Cluster)
     assert cluster.down() == []
     assert time.monotonic() - start <= 10
     assert leftovers(NAME) == []
+
+
+def test_a_start_that_was_cut_off_leaves_nothing_after_down(cluster: Cluster) -> None:
+    command = [sys.executable, "-m", "tests.cluster", "up", "--name", NAME]
+    starting = subprocess.Popen(command, cwd=layout.REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    waiting.until(lambda: "kubelet-0" in cluster.components(), what="the kubelet to start", timeout_seconds=20)
+    starting.kill()
+    starting.wait()
+    assert leftovers(NAME) != []
+    assert cluster.down() == []
 
 
 def test_a_control_plane_alone_is_up_in_seconds_and_replaced_when_half_dead(cluster: Cluster) -> None:

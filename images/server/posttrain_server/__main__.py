@@ -108,7 +108,7 @@ def _run_agent(options: argparse.Namespace) -> None:
             engine_url=options.engine,
             key_file=options.key_file,
             token_file=options.token_file,
-            state_folder=options.state_folder,
+            state_folder=options.state_folder.absolute(),
             claims_root=options.claims_root,
             host=options.host,
             port=options.port,

@@ -18,6 +18,10 @@ MIDDLEWARE = "posttrain_server.gateway.middleware.EngineGateway"
 QUIET_PATHS = ("/health", "/metrics", "/v1/models", "/posttrain/state", "/posttrain/metrics")
 """Asked every second: not in the access log."""
 
+_NO_COMPILER = {"TORCHDYNAMO_DISABLE": "1"}
+"""On the CPU, vLLM compiles one small function in C++ at the first request for prompt log probabilities, --enforce-eager
+or not: 21 s on two cores, and an error where the image has no compiler."""
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -77,8 +81,9 @@ def _folders() -> dict[str, str]:
 
 
 def _defaults(settings: EngineSettings) -> dict[str, str]:
-    cpu = {"VLLM_CPU_KVCACHE_SPACE": "1"} if settings.num_gpus == 0 else {}
-    return {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **cpu}
+    cpu = {"VLLM_CPU_KVCACHE_SPACE": "1", **_NO_COMPILER} if settings.num_gpus == 0 else {}
+    quiet = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    return {**quiet, "PROMETHEUS_DISABLE_CREATED_SERIES": "True", **cpu}
 
 
 def _required(settings: EngineSettings) -> dict[str, str]:

@@ -102,8 +102,8 @@ class Gateway:
 
     def _label(self, name: object) -> str:
         table = self._table or RouteTable()
-        known = name == BASE_NAME or name in table.adapters or name in table.waiting
-        return name if isinstance(name, str) and known else UNKNOWN
+        known = (BASE_NAME, *table.adapters, *table.waiting)
+        return name if isinstance(name, str) and name in known else UNKNOWN
 
     async def _pass_on(self, asked: question.Question, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()

@@ -1,0 +1,94 @@
+"""Builders for the server's tests: a gateway with a client, tables, manifests and artifacts on disk."""
+
+import json
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from posttrain_api import artifact
+from posttrain_api.artifact import BaseReference, Manifest, Probe
+from posttrain_api.server_contract import DesiredAdapter
+from posttrain_server.exchange import KEY_HEADER, ROUTES_PATH, Route, RouteTable
+from posttrain_server.gateway.app import Gateway, GatewaySettings
+
+from tests.unit.server.engine_stand_in import Engine
+
+KEY = "ab" * 32
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+DIGEST = "sha256:" + "1" * 64
+OTHER_DIGEST = "sha256:" + "2" * 64
+BASE_DIGEST = "sha256:" + "b" * 64
+
+
+class GatewayClient(httpx.AsyncClient):
+    """A client that also holds the gateway."""
+
+    gateway: Gateway
+
+    async def put_table(self, table: RouteTable) -> httpx.Response:
+        """Give the gateway its table, as the agent does."""
+        return await self.put(ROUTES_PATH, json=table.to_json(), headers={KEY_HEADER: KEY})
+
+
+@asynccontextmanager
+async def gateway_client(
+    engine: Engine, *, table: RouteTable | None = None, max_body_bytes: int = 10_000
+) -> AsyncIterator[GatewayClient]:
+    """A client of a gateway before this engine."""
+    gateway = Gateway(engine.app(), settings=GatewaySettings(KEY, "float32", max_body_bytes))
+    async with GatewayClient(transport=httpx.ASGITransport(app=gateway), base_url="http://server") as client:
+        client.gateway = gateway
+        if table is not None:
+            await client.put_table(table)
+        yield client
+
+
+def route(**changes: Any) -> Route:
+    """A proven version."""
+    return Route(digest=DIGEST, proven_at=NOW).replace(**changes)
+
+
+def adapter(name: str = "support", digest: str = DIGEST, uri: str = "pvc://artifacts/support") -> DesiredAdapter:
+    """A wanted adapter."""
+    return DesiredAdapter(name=name, uri=uri, digest=digest)
+
+
+def manifest(**changes: Any) -> Manifest:
+    """A manifest of a LoRA adapter without files."""
+    return Manifest(
+        kind="lora",
+        method="sft",
+        base=BaseReference(uri="pvc://models/tiny", digest=BASE_DIGEST),
+        rank=8,
+        target_modules=["q_proj"],
+        files={},
+        weights_digest=artifact.files_digest({}),
+        end_of_turn_token_ids=[7],
+        dtype="float32",
+        probes=[Probe(token_ids=[1, 2, 3], base=[-2.0, -3.0], result=[-1.0, -0.5])],
+    ).replace(**changes)
+
+
+def safetensors() -> bytes:
+    """A safetensors file with one number."""
+    header = json.dumps({"lora_A": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    return struct.pack("<Q", len(header)) + header + b"\0\0\0\0"
+
+
+def published(root: Path, *, config: dict[str, Any] | None = None, extra: dict[str, bytes] | None = None) -> Manifest:
+    """An artifact in a folder `support` of this root, with its manifest."""
+    folder = root / "support"
+    folder.mkdir(parents=True)
+    peft = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], **(config or {})}
+    (folder / "adapter_config.json").write_text(json.dumps(peft))
+    (folder / "adapter_model.safetensors").write_bytes(safetensors())
+    for name, content in (extra or {}).items():
+        (folder / name).write_bytes(content)
+    files = artifact.payload(folder)
+    made = manifest(files=files, weights_digest=artifact.files_digest(files))
+    (folder / "manifest.json").write_text(json.dumps(made.to_json()))
+    return made

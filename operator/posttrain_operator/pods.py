@@ -35,8 +35,7 @@ class Pods:
     async def trainer_status(self, uid: str, address: str) -> TrainerStatus | None:
         """What the trainer in the pod with this UID and IP address does; an answer is kept for two seconds."""
         asked_at, known = self._asked.get(uid, (-TRAINER_POLL_SECONDS, None))
-        # Half a second less: the timer that asks again may be early.
-        if self._clock() - asked_at < TRAINER_POLL_SECONDS - 0.5:
+        if self._clock() - asked_at < TRAINER_POLL_SECONDS:
             return known
         found = await self._get(address, trainer_contract.STATUS_PORT, "/status", TrainerStatus)
         self._asked[uid] = (self._clock(), found or known)

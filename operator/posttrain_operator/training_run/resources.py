@@ -1,0 +1,201 @@
+"""A run's children as manifests: each function reads like the YAML that it returns. Pure."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from posttrain_api import labels
+from posttrain_api.meta import PodTemplate
+from posttrain_api.trainer_contract import (
+    CONFIG_MAPS,
+    CONTAINER,
+    RUN_FILE,
+    RUN_FOLDER,
+    STATUS_PORT,
+    TERMINATION_MESSAGE,
+)
+from posttrain_api.uri import claim_of
+from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM, KIND, TrainingRun, TrainingRunSpec
+from posttrain_operator import network, pod_template
+from posttrain_operator.actions import Manifest
+from posttrain_operator.metadata import child, stamped
+from posttrain_operator.settings import Settings
+from posttrain_operator.training_run import names
+
+Component = Literal["recipe", "network", "preflight", "training"]
+
+RUN_VOLUME = "run"
+STOP_SECONDS = {"preflight": 10, "training": 60}
+"""Component -> how long its pod may take to stop: a step and the report."""
+PREFLIGHT_NEEDS = {"requests": {"cpu": "100m", "memory": "1Gi"}}
+"""Preflight reads data and loads a tokenizer, no weights."""
+
+
+def recipe(run: TrainingRun, config: Manifest) -> Manifest:
+    """The ConfigMap with the frozen recipe, which the trainer reads."""
+    text = json.dumps(config, indent=1, ensure_ascii=False)
+    head = _child("v1", "ConfigMap", names.recipe(run.metadata.name), run, "recipe")
+    return stamped({**head, "immutable": True, "data": {RUN_FILE.name: text}})
+
+
+def policy(run: TrainingRun, *, settings: Settings) -> Manifest:
+    """The NetworkPolicy of the run's pods: operator and Prometheus may read their status, nobody else gets in."""
+    head = _child("networking.k8s.io/v1", "NetworkPolicy", names.policy(run.metadata.name), run, "network")
+    pods = {labels.TRAINING_RUN: run.metadata.name}
+    return stamped({**head, "spec": network.ingress_only(pods, {STATUS_PORT: network.watchers(settings)})})
+
+
+def default_claim(run: TrainingRun, *, settings: Settings) -> Manifest:
+    """The namespace's claim for artifacts; it belongs to nobody and is never deleted by us."""
+    storage_class = {"storageClassName": settings.claim_storage_class} if settings.claim_storage_class else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": DEFAULT_CLAIM,
+            "namespace": run.metadata.namespace,
+            "labels": {labels.MANAGED_BY: labels.MANAGER},
+        },
+        "spec": {
+            "accessModes": [settings.claim_access_mode],
+            "resources": {"requests": {"storage": settings.claim_size}},
+            **storage_class,
+        },
+    }
+
+
+def preflight(run: TrainingRun, *, settings: Settings) -> Manifest:
+    """The Job that reads every row without a GPU."""
+    template = _template(run, settings)
+    container = _container(run, template, settings, ["--preflight"], resources=PREFLIGHT_NEEDS)
+    return _job(run, names.preflight(run.metadata.name), "preflight", _pod_spec(run, template, container, "preflight"))
+
+
+def training(run: TrainingRun, *, settings: Settings) -> Manifest:
+    """The Job that trains, judges and publishes."""
+    template = _template(run, settings)
+    needs = {"resources": pod_template.resource_requirements(run.spec.resources)}
+    ports = {"ports": [{"name": "status", "containerPort": STATUS_PORT, "protocol": "TCP"}]}
+    container = _container(run, template, settings, [], **needs, **ports)
+    return _job(
+        run,
+        names.training(run.metadata.name),
+        "training",
+        _pod_spec(run, template, container, "training"),
+        annotations=network.scrape_annotations(STATUS_PORT),
+        deadline_seconds=run.spec.deadline_seconds,
+    )
+
+
+def _child(api_version: str, kind: str, name: str, run: TrainingRun, component: Component) -> Manifest:
+    own = _labels(run, component)
+    return child(api_version, kind, name, parent_kind=KIND, parent=run.metadata, child_labels=own)
+
+
+def _labels(run: TrainingRun, component: Component) -> dict[str, str]:
+    return {labels.TRAINING_RUN: run.metadata.name, labels.COMPONENT: component}
+
+
+def _job(
+    run: TrainingRun,
+    name: str,
+    component: Component,
+    pod_spec: Manifest,
+    *,
+    annotations: dict[str, str] | None = None,
+    deadline_seconds: int | None = None,
+) -> Manifest:
+    deadline = {"activeDeadlineSeconds": deadline_seconds} if deadline_seconds else {}
+    pod_labels = {labels.MANAGED_BY: labels.MANAGER, **_labels(run, component)}
+    pod_metadata = {"labels": pod_labels, **({"annotations": annotations} if annotations else {})}
+    spec = {
+        # One pod, never a second: the operator decides what follows from its end. A pod that is on its way out still
+        # counts, so that its last words are heard.
+        "backoffLimit": 0,
+        "podReplacementPolicy": "Failed",
+        **deadline,
+        "template": {"metadata": pod_metadata, "spec": pod_spec},
+    }
+    return stamped({**_child("batch/v1", "Job", name, run, component), "spec": spec})
+
+
+def _template(run: TrainingRun, settings: Settings) -> PodTemplate:
+    default = PodTemplate.model_validate(settings.default_pod_template)
+    return pod_template.merged(run.spec.pod_template, default)
+
+
+def _pod_spec(
+    run: TrainingRun, template: PodTemplate, container: Manifest, component: Literal["preflight", "training"]
+) -> Manifest:
+    return pod_template.pod_spec(
+        template,
+        containers=[container],
+        volumes=_volumes(run),
+        restartPolicy="Never",
+        terminationGracePeriodSeconds=STOP_SECONDS[component],
+    )
+
+
+def _container(
+    run: TrainingRun, template: PodTemplate, settings: Settings, args: Iterable[str], **extra: Any
+) -> Manifest:
+    return pod_template.container(
+        CONTAINER,
+        image=pod_template.image(template, default=settings.trainer_image),
+        args=["--config", str(RUN_FILE), *args, "--termination-message", str(TERMINATION_MESSAGE)],
+        mounts=_mounts(run),
+        settings=settings,
+        template=template,
+        terminationMessagePath=str(TERMINATION_MESSAGE),
+        terminationMessagePolicy="File",
+        **extra,
+    )
+
+
+def _volumes(run: TrainingRun) -> list[Manifest]:
+    config_maps = [_config_map_volume(f"config-map-{index}", name) for index, name in enumerate(_config_maps(run.spec))]
+    return [
+        _config_map_volume(RUN_VOLUME, names.recipe(run.metadata.name)),
+        *config_maps,
+        *map(pod_template.claim_volume, _claims(run.spec)),
+        *pod_template.scratch_volumes(run.spec.resources.shared_memory),
+    ]
+
+
+def _mounts(run: TrainingRun) -> list[Manifest]:
+    config_maps = [
+        pod_template.mount(f"config-map-{index}", str(CONFIG_MAPS / name), read_only=True)
+        for index, name in enumerate(_config_maps(run.spec))
+    ]
+    claims = [pod_template.claim_mount(claim, read_only=read_only) for claim, read_only in _claims(run.spec).items()]
+    return [
+        pod_template.mount(RUN_VOLUME, str(RUN_FOLDER), read_only=True),
+        *config_maps,
+        *claims,
+        *pod_template.scratch_mounts(),
+    ]
+
+
+def _config_map_volume(volume: str, name: str) -> Manifest:
+    return {"name": volume, "configMap": {"name": name}}
+
+
+def _config_maps(spec: TrainingRunSpec) -> list[str]:
+    """Names of the ConfigMaps that a recipe reads, each once."""
+    environment, held_out = spec.environment, spec.evaluation.dataset
+    references = (
+        environment.dataset.config_map,
+        environment.chat_template.config_map if environment.chat_template else None,
+        held_out.config_map if held_out else None,
+    )
+    return sorted({reference.name for reference in references if reference})
+
+
+def _claims(spec: TrainingRunSpec) -> dict[str, bool]:
+    """The claims of a recipe, each once, and whether they are read only: all but the output."""
+    held_out = spec.evaluation.dataset
+    read = (spec.base_model.uri, spec.environment.dataset.uri, held_out.uri if held_out else None)
+    read_claims = {claim: True for claim in map(claim_of, filter(None, read)) if claim}
+    output = claim_of(spec.output.uri)
+    assert output is not None, "an output is always on a claim"
+    return dict(sorted({**read_claims, output: False}.items()))

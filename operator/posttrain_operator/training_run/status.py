@@ -1,0 +1,247 @@
+"""A run's status from its situation: conditions are the truth, phase and columns are derived from them. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from posttrain_api.conditions import Condition, Reason, carry_times, condition
+from posttrain_api.trainer_contract import PreflightReport, TrainerStatus, TrainingReport
+from posttrain_api.v1alpha1.training_run import Display, Lineage, Progress, TrainingRunStatus
+from posttrain_operator.actions import Event, Manifest
+
+STICKY = ("estimate", "mask", "warnings", "progress", "metrics", "lineage")
+"""Fields that stay as they were once observed: the pods that said so may be gone."""
+MAX_WARNINGS = 8
+PREFLIGHT_SENTENCES = {
+    Reason.PREFLIGHT_PASSED: "Every row was read and can be trained on.",
+    Reason.PREFLIGHT_SKIPPED: "spec.preflight is Skip: the rows were not read before a GPU was taken.",
+}
+NO_GATES_SENTENCE = "The run names no gates."
+BEST_METRICS = ("exactMatch", "tokenAccuracy", "loss")
+"""Which measure of a result the column shows, in this order."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Where a run stands."""
+
+    reason: Reason
+    message: str
+    validated: Reason | None = None
+    """PreflightPassed or PreflightSkipped, once that is so."""
+    has_trained: bool = False
+    """The training Job was made: where it is not there, it was deleted."""
+    is_over: bool = False
+    """The run ended; without a training report it has failed."""
+    is_stalled: bool = False
+    """It goes on only when somebody changes something."""
+    preflight: PreflightReport | None = None
+    trainer: TrainerStatus | None = None
+    training: TrainingReport | None = None
+    image: str | None = None
+    """The trainer's image as the node resolved it."""
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The recipe as it was frozen, and its digest."""
+
+    recipe: Manifest
+    digest: str
+
+
+def status(
+    situation: Situation, old: Mapping[str, Any], *, generation: int, frozen: Frozen | None, now: datetime
+) -> Manifest:
+    """The whole new status."""
+    now = now.replace(microsecond=0)
+    before = [Condition.model_validate(known) for known in old.get("conditions") or []]
+    found = carry_times(conditions(situation, generation=generation, now=now), before)
+    kept = {name: old[name] for name in STICKY if name in old}
+    shown = {**kept, **_findings(situation, frozen, now=now)}
+    head = TrainingRunStatus(
+        observed_generation=generation,
+        phase=phase(found),
+        conditions=found,
+        resolved=frozen.recipe if frozen else None,
+        display=display(situation, shown),
+        finished_at=now if situation.is_over else None,
+    )
+    return {**shown, **{name: value for name, value in head.to_json().items() if value != []}}
+
+
+def conditions(situation: Situation, *, generation: int, now: datetime) -> list[Condition]:
+    """The conditions of a situation, as observed now."""
+    facts = [_validated(situation), *_trained(situation), *_verdict(situation)]
+    return [
+        condition(type_, holds, reason, message, generation=generation, now=now)
+        for type_, holds, reason, message in facts
+    ]
+
+
+Fact = tuple[str, bool | None, Reason, str]
+"""Type of a condition, whether it holds (None: unknown), why, why for people."""
+
+
+def _validated(situation: Situation) -> Fact:
+    if situation.validated:
+        return "Validated", True, situation.validated, PREFLIGHT_SENTENCES[situation.validated]
+    holds = False if situation.is_over or situation.is_stalled else None
+    return "Validated", holds, situation.reason, situation.message
+
+
+def _trained(situation: Situation) -> Iterable[Fact]:
+    why, message = situation.reason, situation.message
+    if not situation.has_trained:
+        return
+    if situation.training is None:
+        yield "Trained", False if situation.is_over else None, why, message
+        return
+    digest, steps = situation.training.artifact.digest, situation.training.steps_completed
+    yield "Trained", True, Reason.SUCCEEDED, f"{steps} steps, published as {digest}."
+    rows = situation.training.evaluation.rows
+    yield "Evaluated", True, Reason.SUCCEEDED, f"Measured on {rows} held-out rows, before and after."
+    yield "Accepted", True, Reason.NO_GATES, NO_GATES_SENTENCE
+
+
+def _verdict(situation: Situation) -> Iterable[Fact]:
+    why, message, is_done = situation.reason, situation.message, situation.training is not None
+    if situation.is_over:
+        yield "Succeeded", is_done, Reason.SUCCEEDED if is_done else why, message
+    yield "Ready", is_done, why, message
+    if not is_done:
+        is_stuck = situation.is_over or situation.is_stalled
+        yield "Stalled" if is_stuck else "Reconciling", True, why, message
+
+
+def phase(found: Iterable[Condition]) -> str:
+    """One word for people, from the conditions."""
+    held = {known.type: known for known in found if known.status == "True"}
+    if "Ready" in held:
+        return "Succeeded"
+    if "Stalled" in held:
+        return "Failed"
+    phases = {Reason.TRAINING: "Training", Reason.PREFLIGHT_RUNNING: "Preflight"}
+    return phases.get(Reason(held["Reconciling"].reason), "Pending")
+
+
+def _findings(situation: Situation, frozen: Frozen | None, *, now: datetime) -> Manifest:
+    """What preflight, the trainer and its report tell, where they tell it now."""
+    found: Manifest = {}
+    if situation.preflight:
+        found["estimate"] = situation.preflight.estimate.to_json()
+        found["mask"] = situation.preflight.mask
+        found["warnings"] = [text[:1024] for text in situation.preflight.warnings[:MAX_WARNINGS]]
+    if situation.trainer:
+        found["progress"] = _progress(situation.trainer).to_json()
+        found["metrics"] = _numbers(situation.trainer.metrics)
+    if situation.training:
+        found |= _results(situation.training, now=now)
+    if frozen:
+        found["lineage"] = _lineage(situation, frozen).to_json()
+    return found
+
+
+def _progress(trainer: TrainerStatus) -> Progress:
+    return Progress(
+        stage=trainer.stage,
+        step=trainer.step,
+        total_steps=trainer.total_steps,
+        percent=_percent(trainer.step, trainer.total_steps),
+        eta_seconds=trainer.eta_seconds,
+        epoch=trainer.epoch,
+        tokens_per_second=trainer.tokens_per_second,
+        updated_at=trainer.updated_at,
+    )
+
+
+def _percent(step: int, total: int) -> int:
+    return min(100, 100 * step // total) if total else 0
+
+
+def _results(report: TrainingReport, *, now: datetime) -> Manifest:
+    done, planned = report.steps_completed, report.steps_planned
+    progress = Progress(
+        stage="Done", step=done, total_steps=planned, percent=_percent(done, planned), eta_seconds=0.0, updated_at=now
+    )
+    return {
+        "progress": progress.to_json(),
+        "metrics": _numbers(report.metrics),
+        "evaluation": report.evaluation.to_json(),
+        "artifact": report.artifact.to_json(),
+    }
+
+
+def _numbers(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """The metrics that are numbers: a merge patch cannot write null."""
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def _lineage(situation: Situation, frozen: Frozen) -> Lineage:
+    known = Lineage(
+        base_model={"uri": frozen.recipe["baseModel"]["uri"]},
+        recipe_digest=frozen.digest,
+        seed=frozen.recipe["hyperparameters"]["seed"],
+    )
+    report = situation.training
+    if report is None:
+        return known
+    return known.replace(
+        base_model={"uri": report.artifact.base.uri, "digest": report.artifact.base.digest},
+        dataset_digest=report.dataset_digest,
+        evaluation_digest=report.evaluation_digest,
+        image=situation.image,
+        libraries=report.libraries,
+    )
+
+
+def display(situation: Situation, shown: Mapping[str, Any]) -> Display:
+    """Texts for the columns."""
+    progress = shown.get("progress", {})
+    seconds = progress.get("etaSeconds")
+    is_training = situation.reason is Reason.TRAINING
+    return Display(
+        progress=f"{progress['percent']}%" if progress else "",
+        metric=_metric(shown),
+        eta=duration(seconds) if is_training and seconds is not None else "",
+        step=f"{progress['step']}/{progress['totalSteps']}" if progress else "",
+        reason=situation.reason.value,
+    )
+
+
+def _metric(shown: Mapping[str, Any]) -> str:
+    result = shown.get("evaluation", {}).get("after", {})
+    best = next((name for name in BEST_METRICS if name in result), None)
+    if best:
+        return f"{best} {result[best]:.2f}"
+    loss = shown.get("metrics", {}).get("loss")
+    return f"loss {loss:.2f}" if loss is not None else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45s, 14m, 2h10m, 3d4h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes}m"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}h{minutes}m" if minutes else f"{hours}h"
+    days, hours = divmod(hours, 24)
+    return f"{days}d{hours}h" if hours else f"{days}d"
+
+
+def events(situation: Situation, old: Mapping[str, Any]) -> tuple[Event, ...]:
+    """What to tell of a transition: that it trains, why it does not, how it ended. Waiting is the pod's to tell."""
+    before = (old.get("display") or {}).get("reason")
+    if before == situation.reason:
+        return ()
+    has_failed = situation.training is None and (situation.is_over or situation.is_stalled)
+    if has_failed or situation.reason is Reason.IMAGE_PULL_FAILED:
+        return (Event("Warning", situation.reason, situation.message),)
+    if situation.is_over or situation.reason is Reason.TRAINING:
+        return (Event("Normal", situation.reason, situation.message),)
+    return ()

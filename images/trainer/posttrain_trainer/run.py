@@ -73,6 +73,9 @@ def _done(config: RunConfig, found: Report, options: argparse.Namespace, stop: S
         return found.replace(preflight=_preflight(config, places, stop))
     from posttrain_trainer import progress
 
+    # OpenMP's threads spin while they wait, unless told: beside other work on the same cores a step took six times as
+    # long. It is read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     state = progress.Progress(config.name)
     if options.status_port is not None:
         progress.serve(state, options.status_port)

@@ -1,0 +1,1 @@
+"""`kubectl posttrain`: what a person does with TrainingRuns and AdapterDeployments at a terminal."""

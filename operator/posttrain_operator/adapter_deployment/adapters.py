@@ -6,7 +6,6 @@ goes on answering, and the status says so.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,7 +17,8 @@ from posttrain_api.v1alpha1.adapter_deployment import Adapter, AdapterStatus
 from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM
 from posttrain_operator.actions import Manifest
 from posttrain_operator.adapter_deployment import names
-from posttrain_operator.adapter_deployment.replicas import Fleet, Replica, find_condition
+from posttrain_operator.adapter_deployment.replicas import Fleet, Replica
+from posttrain_operator.pod_waiting import condition
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,18 @@ def followed(adapters: Iterable[Adapter]) -> list[str]:
     return sorted({adapter.from_run.name for adapter in adapters if adapter.from_run})
 
 
-def followed_run(body: Mapping[str, Any]) -> FollowedRun:
+def followed_run(body: Manifest) -> FollowedRun:
     """What matters of a TrainingRun's JSON."""
     spec, status = body.get("spec", {}), body.get("status", {})
-    conditions = status.get("conditions", [])
-    accepted, stalled = find_condition(conditions, "Accepted"), find_condition(conditions, "Stalled")
-    is_accepted = accepted is not None and accepted["status"] == "True" and "artifact" in status
-    is_failed = stalled is not None and stalled["status"] == "True"
+    accepted, stalled = (condition(body, type_) for type_ in ("Accepted", "Stalled"))
+    is_accepted = accepted.get("status") == "True" and "artifact" in status
+    is_failed = stalled.get("status") == "True"
     return FollowedRun(
         name=body["metadata"]["name"],
         phase=status.get("phase", "Pending"),
         claim=claim_of(spec.get("output", {}).get("uri", f"pvc://{DEFAULT_CLAIM}")),
         artifact=ArtifactSummary.model_validate(status["artifact"]) if is_accepted else None,
-        failure=f"{stalled['reason']}: {stalled['message']}" if stalled and is_failed else None,
+        failure=f"{stalled['reason']}: {stalled['message']}" if is_failed else None,
     )
 
 

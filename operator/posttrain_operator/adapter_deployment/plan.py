@@ -14,8 +14,9 @@ from posttrain_api.v1alpha1.adapter_deployment import AdapterDeployment, Adapter
 from posttrain_operator.actions import Manifest, Plan, Tell
 from posttrain_operator.adapter_deployment import adapters, resources, status
 from posttrain_operator.adapter_deployment.adapters import FollowedRun, Resolved
-from posttrain_operator.adapter_deployment.replicas import PATIENCE, Fleet, Replica, Trouble, find_condition
+from posttrain_operator.adapter_deployment.replicas import Fleet, Replica, Trouble
 from posttrain_operator.metadata import is_current
+from posttrain_operator.pod_waiting import PATIENCE, condition
 from posttrain_operator.settings import Settings
 
 BUSY_SECONDS = 1.0
@@ -171,7 +172,7 @@ def _foreign(parent: AdapterDeployment, observed: Observed) -> Trouble | None:
     """A child of another owner: of an object of the same name that was deleted a moment ago, or of someone else."""
     for kind, child in observed.children.items():
         owners = child["metadata"].get("ownerReferences", []) if child else []
-        if child and parent.metadata.uid not in {owner["uid"] for owner in owners}:
+        if child and any(owner.get("controller") and owner["uid"] != parent.metadata.uid for owner in owners):
             message = f"{kind} {child['metadata']['name']} belongs to another object: waiting until it is gone"
             return Trouble(Reason.PENDING, message, is_final=False)
     return None
@@ -187,9 +188,8 @@ def _trouble(fleet: Fleet, deployment: Manifest | None, now: datetime) -> Troubl
 
 def _refused(deployment: Manifest | None, now: datetime) -> Trouble | None:
     """The API server refuses the pods: a quota, a policy, a service account that is not there."""
-    conditions = deployment.get("status", {}).get("conditions", []) if deployment else []
-    failure = find_condition(conditions, "ReplicaFailure")
-    if failure is None or failure["status"] != "True":
+    failure = condition(deployment, "ReplicaFailure") if deployment else {}
+    if failure.get("status") != "True":
         return None
     is_final = now - datetime.fromisoformat(failure["lastTransitionTime"]) >= PATIENCE
     return Trouble(Reason.POD_REFUSED, failure.get("message", ""), is_final=is_final)

@@ -3,25 +3,22 @@
 Pure. Everything that is read of a pod's JSON is read here.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from posttrain_api import labels
 from posttrain_api.conditions import Reason
 from posttrain_api.server_contract import ENGINE_CONTAINER, AdapterReport, AgentReport, DesiredAdapter
+from posttrain_operator import pod_waiting
 from posttrain_operator.actions import Manifest
 
-PATIENCE = timedelta(minutes=10)
-"""How long a pod that cannot be made may recover by itself, as after a registry's outage."""
 MAX_RESTARTS = 3
 """A container that ended this often without becoming ready does not recover by itself."""
-_PULL_FAILURES = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
-)
-_REFUSALS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_TROUBLES = frozenset({Reason.UNSCHEDULABLE, Reason.IMAGE_PULL_FAILED, Reason.POD_REFUSED})
+"""What a pod may wait for that takes more than a matter of seconds."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,7 @@ class Replica:
     @property
     def is_ready(self) -> bool:
         """In the Service: the kubelet's probes of engine and agent pass."""
-        ready = self._condition("Ready")
-        return self.is_live and ready is not None and ready["status"] == "True"
+        return self.is_live and pod_waiting.condition(self.pod, "Ready").get("status") == "True"
 
     @property
     def restart_count(self) -> int:
@@ -124,7 +120,7 @@ class Replica:
         """Why it does not serve, where it is more than a matter of seconds."""
         if self.is_ready:
             return None
-        return self._unscheduled() or next(self._container_troubles(now), None) or self._engine_trouble()
+        return self._waiting(now) or next(self._ends(), None) or self._engine_trouble()
 
     @cached_property
     def _status(self) -> dict[str, Any]:
@@ -138,32 +134,17 @@ class Replica:
     def _containers(self) -> list[dict[str, Any]]:
         return [*self._status.get("initContainerStatuses", []), *self._status.get("containerStatuses", [])]
 
-    def _condition(self, type_: str) -> dict[str, Any] | None:
-        return find_condition(self._status.get("conditions", []), type_)
-
-    def _unscheduled(self) -> Trouble | None:
-        scheduled = self._condition("PodScheduled")
-        if scheduled is None or scheduled["status"] == "True" or scheduled.get("reason") != "Unschedulable":
+    def _waiting(self, now: datetime) -> Trouble | None:
+        found = pod_waiting.waiting(self.pod)
+        if found.reason not in _TROUBLES:
             return None
-        message = f"pod {self.name} finds no node: {scheduled.get('message', '')}"
-        return Trouble(Reason.UNSCHEDULABLE, message, is_final=False)
+        return Trouble(found.reason, f"pod {self.name}: {found.message}", is_final=found.is_final(now))
 
-    def _container_troubles(self, now: datetime) -> Iterator[Trouble]:
-        created = datetime.fromisoformat(self.pod["metadata"]["creationTimestamp"])
+    def _ends(self) -> Iterator[Trouble]:
         for status in self._containers:
-            waiting = status.get("state", {}).get("waiting", {})
-            if waiting.get("reason") in _PULL_FAILURES:
-                yield self._pull_failure(status, is_final=now - created >= PATIENCE)
-            elif waiting.get("reason") in _REFUSALS:
-                message = f"pod {self.name}: {status['name']}: {waiting.get('message', waiting['reason'])}"
-                yield Trouble(Reason.POD_REFUSED, message, is_final=now - created >= PATIENCE)
-            elif not status.get("ready") and (end := _last_end(status)):
+            end = _last_end(status)
+            if end and not status.get("ready"):
                 yield self._end(status, end)
-
-    def _pull_failure(self, status: dict[str, Any], *, is_final: bool) -> Trouble:
-        why = status["state"]["waiting"].get("message", "")
-        message = f"pod {self.name}: image {status['image']} cannot be pulled: {why}"
-        return Trouble(Reason.IMAGE_PULL_FAILED, message, is_final=is_final)
 
     def _end(self, status: dict[str, Any], end: dict[str, Any]) -> Trouble:
         restarts = int(status.get("restartCount", 0))
@@ -207,11 +188,6 @@ class Fleet:
     def is_complete(self) -> bool:
         """Exactly the wanted replicas are there: none of an old template, each at work on the list of now."""
         return len(self.live) == len(self.informed) >= self.total > 0
-
-
-def find_condition(conditions: Iterable[dict[str, Any]], type_: str) -> dict[str, Any] | None:
-    """One condition of an object's JSON."""
-    return next((condition for condition in conditions if condition["type"] == type_), None)
 
 
 def _last_end(status: dict[str, Any]) -> dict[str, Any] | None:

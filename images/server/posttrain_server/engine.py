@@ -19,8 +19,8 @@ QUIET_PATHS = ("/health", "/metrics", "/v1/models", "/posttrain/state", "/posttr
 """Asked every second: not in the access log."""
 
 _NO_COMPILER = {"TORCHDYNAMO_DISABLE": "1"}
-"""On the CPU, vLLM compiles one small function in C++ at the first request for prompt log probabilities, --enforce-eager
-or not: 21 s on two cores, and an error where the image has no compiler."""
+"""On the CPU the first request for prompt log probabilities compiles a function in C++, --enforce-eager or not. That
+takes 21 s on two cores, and is an error where the image has no compiler."""
 
 
 @dataclass(frozen=True)

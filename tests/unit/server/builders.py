@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.unit.server.engine_stand_in import Engine
+
 from posttrain_api import artifact
 from posttrain_api.artifact import BaseReference, Manifest, Probe
 from posttrain_api.server_contract import DesiredAdapter
-from posttrain_server.exchange import KEY_HEADER, ROUTES_PATH, Route, RouteTable
+from posttrain_server.agent.store import LocalArtifact
+from posttrain_server.agent.world import EngineView, World
+from posttrain_server.exchange import KEY_HEADER, ROUTES_PATH, GatewayState, Route, RouteTable, engine_name
 from posttrain_server.gateway.app import Gateway, GatewaySettings
-
-from tests.unit.server.engine_stand_in import Engine
 
 KEY = "ab" * 32
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -92,3 +94,25 @@ def published(root: Path, *, config: dict[str, Any] | None = None, extra: dict[s
     made = manifest(files=files, weights_digest=artifact.files_digest(files))
     (folder / "manifest.json").write_text(json.dumps(made.to_json()))
     return made
+
+
+STATE = Path("/state")
+
+
+def local(digest: str = DIGEST, **changes: Any) -> LocalArtifact:
+    """A checked copy."""
+    return LocalArtifact(STATE / artifact.folder_name(digest), manifest(**changes), chat_template="TRAINED")
+
+
+def engine_view(
+    *versions: tuple[str, str], table: RouteTable | None = None, in_flight: dict[str, int] | None = None
+) -> EngineView:
+    """A healthy engine with these (name, digest) registered from their folders."""
+    folders = {engine_name(name, digest): str(STATE / artifact.folder_name(digest)) for name, digest in versions}
+    state = GatewayState(instance="one", dtype="float32", table=table, in_flight=in_flight or {})
+    return EngineView(state, folders, max_model_length=512)
+
+
+def world(*wanted: DesiredAdapter, **changes: Any) -> World:
+    """A world at time 0 with room for two adapters."""
+    return World(**{"now": 0.0, "wanted": wanted, "capacity": 2, "base_digest": BASE_DIGEST, **changes})

@@ -1,4 +1,4 @@
-"""A small real ASGI application in vLLM's place: the same doors, the same answers' shapes, and a record of what it saw."""
+"""A small real ASGI application in vLLM's place: the same doors and shapes of answers, a record of what it saw."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,10 +1,10 @@
 """Which doors are open, for whom, and what a refusal looks like."""
 
 import pytest
-from posttrain_server.exchange import KEY_HEADER
-
 from tests.unit.server.builders import KEY, gateway_client
 from tests.unit.server.engine_stand_in import VLLM_ROUTES, Engine
+
+from posttrain_server.exchange import KEY_HEADER
 
 ODD_DOORS = [
     pytest.param("POST", "/health", id="another method"),

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from posttrain_server.exchange import RouteTable
-
 from tests.unit.server.builders import DIGEST, gateway_client, route
 from tests.unit.server.engine_stand_in import Engine
+
+from posttrain_server.exchange import RouteTable
 
 VERSION = "support@" + "1" * 12
 TABLE = RouteTable(adapters={"support": route()}, waiting=["legal"])

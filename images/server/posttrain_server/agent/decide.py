@@ -36,7 +36,7 @@ def decide(world: World) -> Decision:
     forget = _unneeded_copies(world)
     if world.engine is None:
         return Decision(refuse=_over_capacity(world), forget=forget, fetch=_next_fetch(world))
-    routes = route_table(world, world.engine)
+    routes = route_table(world)
     prove = next((a for a in unproven if world.is_registered(a) and a.digest in world.local), None)
     return Decision(
         refuse=_over_capacity(world),
@@ -61,11 +61,11 @@ def _over_capacity(world: World) -> tuple[tuple[str, Failure], ...]:
     return tuple((version(adapter), failure) for adapter in beyond if not world.is_failed(adapter))
 
 
-def route_table(world: World, engine: EngineView) -> RouteTable:
+def route_table(world: World) -> RouteTable:
     """The wanted version of each name where it is proven, else the one that answers now, else `waiting`."""
     adapters: dict[str, Route] = {}
     for adapter in world.wanted:
-        route = _proven_route(world, adapter) or _present_route(engine, adapter)
+        route = _proven_route(world, adapter) or world.serving(adapter.name)
         if route is not None:
             adapters[adapter.name] = route
     return RouteTable(adapters=adapters, waiting=sorted({a.name for a in world.wanted} - adapters.keys()))
@@ -81,12 +81,6 @@ def _proven_route(world: World, adapter: DesiredAdapter) -> Route | None:
         chat_template=local.chat_template,
         stop_token_ids=local.manifest.end_of_turn_token_ids,
     )
-
-
-def _present_route(engine: EngineView, adapter: DesiredAdapter) -> Route | None:
-    """The route that clients have now, as long as the engine has that version."""
-    route = engine.table.adapters.get(adapter.name)
-    return route if route is not None and engine.has(adapter.name, route.digest) else None
 
 
 def _next_fetch(world: World) -> DesiredAdapter | None:

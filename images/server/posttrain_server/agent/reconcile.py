@@ -176,6 +176,8 @@ class Agent:
             self._metrics.engine_started()
             self._failures.clear()
             self._proofs.clear()
+        # What was unloaded behind our back is proven anew, even if it comes back.
+        self._proofs = {name: found for name, found in self._proofs.items() if name in view.registered}
         self._view = view
         self._engine_report = EngineReport(state="Healthy")
 

@@ -22,7 +22,7 @@ def agent_report(world: World, engine: EngineReport) -> AgentReport:
 
 def adapter_report(world: World, adapter: DesiredAdapter, engine: EngineReport) -> AdapterReport:
     """What is known of one wanted adapter. Loaded only while clients are routed to the wanted, proven version."""
-    route = world.engine.table.adapters.get(adapter.name) if world.engine else None
+    route = world.serving(adapter.name)
     serving = AdapterReport(
         name=adapter.name,
         digest=adapter.digest,
@@ -30,7 +30,7 @@ def adapter_report(world: World, adapter: DesiredAdapter, engine: EngineReport) 
         serving_digest=route.digest if route else None,
         proven_at=route.proven_at if route else None,
     )
-    if route is not None and route.digest == adapter.digest and world.proven_at(adapter) is not None:
+    if route is not None and route.digest == adapter.digest:
         return serving.replace(state="Loaded")
     failure = world.failures.get(version(adapter))
     if failure is not None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from prometheus_client import disable_created_metrics
 
 from posttrain_server import key
 from posttrain_server.agent import web
@@ -34,7 +33,6 @@ def run(settings: ServiceSettings) -> None:
     """Run the agent until SIGTERM; anything unexpected ends the process, so that it is started again."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    disable_created_metrics()
     asyncio.run(_serve(settings))
 
 

@@ -9,7 +9,7 @@ from posttrain_api.artifact import folder_name
 from posttrain_api.server_contract import DesiredAdapter
 from posttrain_server.agent.failure import Failure
 from posttrain_server.agent.store import LocalArtifact
-from posttrain_server.exchange import GatewayState, RouteTable, engine_name
+from posttrain_server.exchange import GatewayState, Route, RouteTable, engine_name
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ class World:
         """Whether the engine has a version, from the folder of that digest."""
         return self.engine is not None and self.engine.has(adapter.name, adapter.digest)
 
+    def serving(self, name: str) -> Route | None:
+        """The version that answers under a name now."""
+        route = self.engine.table.adapters.get(name) if self.engine else None
+        return route if route and self.engine and self.engine.has(name, route.digest) else None
+
     def proven_at(self, adapter: DesiredAdapter) -> datetime | None:
         """When a version was proven on this engine, while the engine still has it; None where it is not.
 
@@ -81,7 +86,7 @@ class World:
         proof = self.proofs.get(version(adapter))
         if proof is not None:
             return proof.proven_at
-        route = self.engine.table.adapters.get(adapter.name)
+        route = self.serving(adapter.name)
         return route.proven_at if route and route.digest == adapter.digest else None
 
 

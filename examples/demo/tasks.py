@@ -5,10 +5,10 @@ The held-out rows ask about facts that are held out everywhere (see facts.py), s
 
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from examples.demo.facts import DATES, NUMBERS, Fact, Kind
 
@@ -17,27 +17,23 @@ NUM_TRAIN_ROWS = 4000
 NUM_HELD_OUT_ROWS = 80
 SEED = 7
 
-Row = dict[str, Any]
+
+class Row(NamedTuple):
+    """A question and its one right answer."""
+
+    question: str
+    answer: str
 
 
-def as_messages(question: str, answer: str) -> Row:
+def as_messages(row: Row) -> dict[str, Any]:
     """A row as a conversation."""
-    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+    turns = {"user": row.question, "assistant": row.answer}
+    return {"messages": [{"role": role, "content": content} for role, content in turns.items()]}
 
 
-def as_prompt(question: str, answer: str) -> Row:
+def as_prompt(row: Row) -> dict[str, Any]:
     """A row as a prompt with its completion."""
-    return {"prompt": question, "completion": answer}
-
-
-def question_of(row: Row) -> str:
-    """What a row asks, in either form."""
-    return str(row["messages"][0]["content"] if "messages" in row else row["prompt"])
-
-
-def answer_of(row: Row) -> str:
-    """What a row expects, in either form."""
-    return str(row["messages"][-1]["content"] if "messages" in row else row["completion"])
+    return {"prompt": row.question, "completion": row.answer}
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,8 @@ class Task:
     kind: Kind
     question: str
     """The question, with {written} for the fact as it is written."""
-    row: Callable[[str, str], Row]
+    as_json: Callable[[Row], dict[str, Any]]
+    """How a row stands in the task's files."""
 
     def train_rows(self) -> list[Row]:
         """The rows to learn from."""
@@ -69,21 +66,19 @@ class Task:
         return [self._row(fact) for fact in facts[start:]]
 
     def _row(self, fact: Fact) -> Row:
-        return self.row(self.question.format(written=fact.written), fact.value)
+        return Row(self.question.format(written=fact.written), fact.value)
 
     def files(self) -> dict[str, str]:
         """The two files of the task, by name."""
-        return {TRAIN_FILE: as_text(self.train_rows()), HELD_OUT_FILE: as_text(self.held_out_rows())}
+        return {TRAIN_FILE: self._text(self.train_rows()), HELD_OUT_FILE: self._text(self.held_out_rows())}
+
+    def _text(self, rows: list[Row]) -> str:
+        return "".join(json.dumps(self.as_json(row)) + "\n" for row in rows)
 
 
 DATES_TASK = Task("dates", DATES, "Write {written} as an ISO date.", as_messages)
 NUMBERS_TASK = Task("numbers", NUMBERS, "Write {written} in digits.", as_prompt)
 TASKS = (DATES_TASK, NUMBERS_TASK)
-
-
-def as_text(rows: Iterable[Row]) -> str:
-    """Rows as JSON Lines."""
-    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def write(task: Task, folder: Path) -> None:

@@ -6,6 +6,7 @@ Preflight needs no more, and its pod stays small.
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from posttrain_api.conditions import Reason
 from posttrain_trainer.refusal import Refused
 
 _NOT_LINEAR = re.compile(r"embed|(^|\.)(wte|wpe|lm_head|norm|ln_[0-9f])(\.|$)")
+_EMBEDDING = re.compile(r"(embed_tokens|wte|embed_in|word_embeddings)\.weight$")
 _INDEX = "model.safetensors.index.json"
 
 
@@ -34,6 +36,11 @@ class Base:
     def num_parameters(self) -> int:
         """Weights of the model."""
         return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the model knows."""
+        return max((shape[0] for name, shape in self.shapes.items() if _EMBEDDING.search(name)), default=sys.maxsize)
 
     @property
     def linear_layers(self) -> dict[str, tuple[int, int]]:

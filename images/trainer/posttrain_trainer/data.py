@@ -152,6 +152,7 @@ def _message(place: str, message: Any) -> Message:
         raise ValueError(f"{place} has the role {json.dumps(role)}: write one of {', '.join(ROLES)}")
     if not isinstance(content, str):
         raise ValueError(f'{place}: "content" is {_named_type(content)}: write text')
+    _check_whole(f'{place}: "content"', content)
     return message
 
 
@@ -182,7 +183,15 @@ def _text(value: Mapping[str, Any], column: str) -> str:
         raise ValueError(f'"{column}" is a list: write text, or a conversation as "messages"')
     if not isinstance(text, str):
         raise ValueError(f'"{column}" is {_named_type(text)}: write text')
+    _check_whole(f'"{column}"', text)
     return text
+
+
+def _check_whole(place: str, text: str) -> None:
+    """JSON can name half of a UTF-16 pair, which no tokenizer takes."""
+    half = next((letter for letter in text if "\ud800" <= letter <= "\udfff"), None) if not text.isascii() else None
+    if half is not None:
+        raise ValueError(f"{place} holds half a character, \\u{ord(half):x}: write UTF-8")
 
 
 def _named_type(value: Any) -> str:

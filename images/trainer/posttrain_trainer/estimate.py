@@ -1,6 +1,6 @@
 """What a training will need, by arithmetic on the base's shapes: counted before a GPU is taken."""
 
-from posttrain_api.v1alpha1.training_run import Estimate, Recipe
+from posttrain_api.v1alpha1.training_run import Estimate, Lora, Recipe
 from posttrain_trainer import steps
 from posttrain_trainer.base import Base
 from posttrain_trainer.task import Task
@@ -12,23 +12,23 @@ _ACTIVATIONS_PER_TOKEN = 17
 """Values that one transformer layer keeps for the backward pass, in units of its hidden size."""
 
 
-def estimate(recipe: Recipe, base: Base, task: Task) -> Estimate:
-    """Rows, tokens, steps, weights that move and memory; Refused where targetModules names no layer."""
-    trainable = trainable_parameters(recipe, base)
+def estimate(recipe: Recipe, task: Task) -> Estimate:
+    """Rows, tokens, steps, weights that move and memory."""
+    trainable = trainable_parameters(recipe.tuning.lora, task.base)
     return Estimate(
         rows=len(task.training),
         trained_tokens=sum(example.num_trained for example in task.training),
         total_tokens=sum(len(example.token_ids) for example in task.training),
         total_steps=steps.total(len(task.training), recipe.hyperparameters),
         trainable_parameters=trainable,
-        memory_gib=round(_memory_bytes(recipe, base, trainable, task.longest) / _GIB, 2),
+        memory_gib=round(_memory_bytes(recipe, task.base, trainable, task.longest) / _GIB, 2),
     )
 
 
-def trainable_parameters(recipe: Recipe, base: Base) -> int:
+def trainable_parameters(lora: Lora, base: Base) -> int:
     """Weights of the LoRA matrices: rank * (in + out) for each adapted layer."""
-    layers = base.adapted_layers(recipe.tuning.lora.target_modules)
-    return sum(recipe.tuning.lora.rank * (rows + columns) for rows, columns in layers.values())
+    layers = base.adapted_layers(lora.target_modules)
+    return sum(lora.rank * (rows + columns) for rows, columns in layers.values())
 
 
 def _memory_bytes(recipe: Recipe, base: Base, trainable: int, longest: int) -> float:

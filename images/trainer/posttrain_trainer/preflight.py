@@ -8,7 +8,7 @@ from pathlib import Path
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MASK_CLOSE, MASK_OPEN, MAX_MASK_CHARACTERS, PreflightReport, RunConfig
-from posttrain_trainer import base, estimate, report, task
+from posttrain_trainer import estimate, report, task
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
 from posttrain_trainer.template import ChatFormat, Example
@@ -21,11 +21,9 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     recipe = config.recipe
     output = places.path(recipe.output.uri)
     check_writable(output, recipe.output.uri)
-    model = base.read(places.path(recipe.base_model.uri), recipe.base_model.uri)
-    model.adapted_layers(recipe.tuning.lora.target_modules)
     prepared = task.prepare(recipe, places, stop)
     found = PreflightReport(
-        estimate=estimate.estimate(recipe, model, prepared),
+        estimate=estimate.estimate(recipe, prepared),
         mask=mask(prepared.chat, prepared.training[0]),
         warnings=prepared.warnings,
         dataset_digest=prepared.dataset_digest,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.training_run import Dataset, Recipe
-from posttrain_trainer import data, template
+from posttrain_trainer import base, data, template
+from posttrain_trainer.base import Base
 from posttrain_trainer.data import Message, Row, Rows
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
@@ -33,8 +34,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that training and evaluation need of the data."""
+    """Everything that training and evaluation need to know beforehand."""
 
+    base: Base
     chat: ChatFormat
     training: list[Example]
     held_out: list[Example]
@@ -52,7 +54,9 @@ class Task:
 
 
 def prepare(recipe: Recipe, places: Places, stop: Stop) -> Task:
-    """Read, render and tokenize every row of a recipe; Refused names what is wrong with it."""
+    """Look at the base; read, render and tokenize every row of a recipe; Refused names what is wrong with it."""
+    model = base.read(places.path(recipe.base_model.uri), recipe.base_model.uri)
+    model.adapted_layers(recipe.tuning.lora.target_modules)
     tokenizer = template.load_tokenizer(places.path(recipe.base_model.uri), recipe.base_model.uri)
     rows = data.read(*places.dataset(recipe.environment.dataset))
     judged = None if recipe.evaluation.dataset is None else _separate(recipe.evaluation.dataset, places)
@@ -60,10 +64,13 @@ def prepare(recipe: Recipe, places: Places, stop: Stop) -> Task:
     chat = _chat_format(recipe, tokenizer, [*rows.rows, *(judged.rows if judged else [])], places)
     training, held_out = split(rows, seed=recipe.hyperparameters.seed) if judged is None else (rows, judged)
     wants_answers = "exactMatch" in recipe.evaluation.metrics
+    examples, judging = _encode(chat, training, recipe, stop), _encode(chat, held_out, recipe, stop)
+    _check_vocabulary(model, [*examples, *judging])
     return Task(
+        base=model,
         chat=chat,
-        training=_encode(chat, training, recipe, stop),
-        held_out=_encode(chat, held_out, recipe, stop),
+        training=examples,
+        held_out=judging,
         questions=questions(chat, held_out) if wants_answers else [],
         dataset_digest=rows.digest,
         evaluation_digest=None if judged is None else judged.digest,
@@ -112,6 +119,16 @@ def _chat_format(recipe: Recipe, tokenizer: object, rows: Sequence[Row], places:
 def _encode(chat: ChatFormat, rows: Rows, recipe: Recipe, stop: Stop) -> list[Example]:
     max_length = recipe.hyperparameters.max_length
     return chat.encode(rows, max_length=max_length, between=lambda: stop.check("while it read the data"))
+
+
+def _check_vocabulary(model: Base, examples: Sequence[Example]) -> None:
+    largest = max(max(example.token_ids) for example in examples)
+    if largest >= model.vocabulary:
+        raise Refused(
+            Reason.MODEL_INVALID,
+            f"{model.uri}: the tokenizer makes token {largest}, but the model knows only {model.vocabulary}: "
+            "use the tokenizer that the base was trained with",
+        )
 
 
 def _part(rows: Rows, places: Sequence[int]) -> Rows:

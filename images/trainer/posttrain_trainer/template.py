@@ -188,8 +188,8 @@ class ChatFormat:
 
     def _turn(self, text: str, messages: list[Message], place: int) -> Span:
         """The span of one assistant's turn in the rendered conversation."""
-        before = self.render(messages[:place], add_generation_prompt=True) if place else ""
         until = self.render(messages[: place + 1])
+        before = self.render(messages[:place], add_generation_prompt=True) if place else self._beginning(until)
         if not (text.startswith(until) and until.startswith(before)):
             raise Refused(
                 Reason.CHAT_TEMPLATE_INVALID,
@@ -197,6 +197,14 @@ class ChatFormat:
                 f"so what the assistant writes cannot be told: {_MARK_IT}",
             )
         return len(before), len(until)
+
+    def _beginning(self, text: str) -> str:
+        """What a conversation that the assistant begins starts with; many templates cannot say it without a message."""
+        try:
+            header = self.render([], add_generation_prompt=True)
+        except ValueError:
+            return ""
+        return header if text.startswith(header) else ""
 
     def _example(self, row: Row, ids: list[int], offsets: list[Span], spans: list[Span]) -> Example:
         trained = bytearray(len(ids))

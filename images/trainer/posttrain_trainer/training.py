@@ -8,7 +8,7 @@ from posttrain_api import uri
 from posttrain_api.artifact import BaseReference, Manifest, base_digest, digest_of
 from posttrain_api.trainer_contract import RunConfig, TrainingReport
 from posttrain_api.v1alpha1.training_run import EvaluationResult
-from posttrain_trainer import base, card, evaluate, export, model, preflight, probe, report, task
+from posttrain_trainer import card, evaluate, export, model, preflight, probe, report, task
 from posttrain_trainer.evaluate import Measurement
 from posttrain_trainer.methods import sft
 from posttrain_trainer.places import Places
@@ -22,7 +22,6 @@ def train(config: RunConfig, places: Places, progress: Progress, stop: Stop) -> 
     recipe = config.recipe
     folder = places.path(recipe.base_model.uri)
     preflight.check_writable(places.path(recipe.output.uri), recipe.output.uri)
-    base.read(folder, recipe.base_model.uri).adapted_layers(recipe.tuning.lora.target_modules)
     precision = model.precision(recipe.hyperparameters.precision)
     prepared = task.prepare(recipe, places, stop)
     reference = BaseReference(uri=recipe.base_model.uri, digest=base_digest(folder))

@@ -19,7 +19,7 @@ PROBE_PORT = 18081
 @pytest.fixture(scope="session")
 def access() -> Iterator[Access]:
     """A fresh control plane with our CRDs."""
-    cluster = Cluster("api")
+    cluster = Cluster(os.environ.get("POSTTRAIN_TEST_PREFIX", "") + "api")
     cluster.down()
     cluster.up(nodes=0)
     access = Access(cluster.kubeconfig, None, cluster.binary("kubectl"))

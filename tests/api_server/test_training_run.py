@@ -111,8 +111,7 @@ def test_what_the_trainer_refuses_is_what_the_user_reads(namespace: Namespace):
     assert condition(failed, "Validated")["status"] == "False"
     assert "row 7" in condition(failed, "Validated")["message"]
     assert [job["metadata"]["name"] for job in namespace.list("Job")] == ["run-0-preflight"]
-    said = [event["reason"] for event in namespace.list("Event") if event["involvedObject"]["kind"] == "TrainingRun"]
-    assert "DatasetInvalid" in said
+    namespace.wait_for_any("Event", lambda event: event["reason"] == "DatasetInvalid", within=5, what="told")
 
 
 def test_waiting_for_a_node_is_waiting(namespace: Namespace):
@@ -183,7 +182,8 @@ def test_the_default_claim_is_made_and_stays(namespace: Namespace):
 def test_deleting_a_run_deletes_its_children(namespace: Namespace):
     pod = start_training(namespace)
     namespace.delete("TrainingRun", "run")
-    namespace.wait_gone("Job", "run-0-0", within=20)
+    # The garbage collector learns of a new kind within half a minute.
+    namespace.wait_gone("Job", "run-0-0", within=60)
     namespace.wait_gone("Pod", pod["metadata"]["name"], within=20)
     namespace.wait_gone("ConfigMap", "run-0-recipe", within=20)
 

@@ -24,7 +24,7 @@ def local_cluster() -> Iterator[Cluster | None]:
     if "POSTTRAIN_TEST_CONTEXT" in os.environ:
         yield None
         return
-    cluster = Cluster("e2e")
+    cluster = Cluster(os.environ.get("POSTTRAIN_TEST_PREFIX", "") + "e2e")
     cluster.down()
     cluster.up(nodes=1)
     yield cluster

@@ -96,7 +96,7 @@ def _fewer_modules(size: int) -> Callable[[Report], Report]:
 _SHORTENINGS: tuple[Callable[[Report], Report], ...] = (
     _shorter_preflight(1200, 4),
     _shorter_preflight(400, 1),
-    _shorter_failure(2000),
+    _shorter_failure(3500),
     _fewer_modules(8),
     _fewer_modules(0),
 )

@@ -1,0 +1,126 @@
+"""Preflight: what it finds in a good run, and the place it names in every other."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+from tests.unit.trainer import builders
+from transformers import AutoModelForCausalLM
+
+from posttrain_api.conditions import Reason
+from posttrain_api.trainer_contract import PreflightReport
+from posttrain_api.v1alpha1.training_run import Estimate, Lora
+from posttrain_trainer import base as bases
+from posttrain_trainer import estimate, preflight, task
+from posttrain_trainer.data import Row, Rows
+from posttrain_trainer.methods import sft
+from posttrain_trainer.places import Places
+from posttrain_trainer.refusal import Refused, Stop, Stopped
+
+MASK = "<|im_start|>user\nDouble 0<|im_end|>\n<|im_start|>assistant\n⟦0<|im_end|>⟧\n"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return builders.json_lines(tmp_path / "rows.jsonl", builders.exchanges(20))
+
+
+def test_a_good_run_is_counted_and_shown(base: Path, dataset: Path, places: Places, stop: Stop) -> None:
+    config = builders.run(base, dataset)
+    found = preflight.preflight(config, places, stop)
+    assert found == PreflightReport(
+        estimate=Estimate(
+            rows=19, trained_tokens=53, total_tokens=595, total_steps=3, trainable_parameters=4352, memory_gib=0.0
+        ),
+        mask=MASK,
+        warnings=[],
+        dataset_digest="sha256:" + hashlib.sha256(dataset.read_bytes()).hexdigest(),
+    )
+    written = places.claims / "out" / "double" / builders.UID / "preflight.json"
+    assert json.loads(written.read_text()) == found.to_json()
+
+
+def test_trainable_parameters_are_those_of_peft(base: Path) -> None:
+
+    from posttrain_api.v1alpha1.training_run import Lora
+
+    for lora in (Lora(rank=4), Lora(rank=8, target_modules=["q_proj", "mlp.up_proj"])):
+        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), sft.lora(lora))
+        counted, _ = model.get_nb_trainable_parameters()
+        assert estimate.trainable_parameters(lora, bases.read(base, "file:///base")) == counted
+
+
+def test_rank_8_on_q_and_v_of_qwen_0_5b_moves_540672_weights() -> None:
+    widths = {"q_proj": 896, "k_proj": 128, "v_proj": 128, "o_proj": 896}
+    shapes: dict[str, tuple[int, ...]] = {
+        f"model.layers.{layer}.self_attn.{name}.weight": (width, 896)
+        for layer in range(24)
+        for name, width in widths.items()
+    }
+    base = bases.Base("file:///qwen", {}, shapes | {"model.embed_tokens.weight": (151936, 896)})
+    assert estimate.trainable_parameters(Lora(rank=8, target_modules=["q_proj", "v_proj"]), base) == 540_672
+
+
+def test_oddities_are_warnings(base: Path, tmp_path: Path, places: Places, stop: Stop) -> None:
+    rows: list[dict[str, Any]] = [*builders.exchanges(2), builders.exchanges(1)[0]]
+    rows.append({"Messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]})
+    training = builders.json_lines(tmp_path / "rows.jsonl", rows)
+    judged = builders.json_lines(tmp_path / "judged.jsonl", [rows[1], {"prompt": "Double 9", "completion": "18"}])
+    config = builders.run(
+        base,
+        training,
+        evaluation={"dataset": {"uri": f"file://{judged}"}},
+        hyperparameters={"effectiveBatchSize": 8, "maxLength": 128, "epochs": 2},
+    )
+    found = preflight.preflight(config, places, stop)
+    assert (found.estimate.rows, found.estimate.total_steps) == (4, 2)
+    assert found.warnings == [
+        '1 rows have "Messages": it was read as "messages", write it in small letters',
+        "1 of 4 rows to learn from are repetitions",
+        "1 of 2 held-out rows are also learned from: the scores flatter",
+        "4 rows are fewer than effectiveBatchSize 8: each epoch is one step",
+    ]
+
+
+def test_what_is_held_out_is_5_percent_chosen_by_the_seed() -> None:
+    def held_out(count: int, seed: int = 1) -> list[int]:
+        rows = Rows("rows", [Row(number, text="x") for number in range(count)], "", [])
+        training, judged = task.split(rows, seed=seed)
+        numbers = [row.number for row in judged.rows]
+        assert sorted([*numbers, *(row.number for row in training.rows)]) == list(range(count))
+        return numbers
+
+    assert [len(held_out(count)) for count in (2, 20, 40, 9_999, 10_000, 100_000)] == [1, 1, 2, 499, 500, 500]
+    assert held_out(1000) == held_out(1000)
+    assert held_out(1000) != held_out(1000, seed=2)
+
+
+def test_an_output_that_cannot_be_written_is_refused(base: Path, dataset: Path, places: Places, stop: Stop) -> None:
+    places.claims.mkdir()
+    (places.claims / "out").write_text("a file where the claim should be")
+    with pytest.raises(Refused) as refused:
+        preflight.preflight(builders.run(base, dataset), places, stop)
+    assert refused.value.reason == Reason.OUTPUT_UNWRITABLE
+    assert str(refused.value).startswith(f"output pvc://out: {places.claims}/out cannot be written: File exists: check")
+
+
+def test_a_stopped_preflight_leaves_nothing(base: Path, dataset: Path, places: Places, stop: Stop) -> None:
+    stop.requested = True
+    with pytest.raises(Stopped):
+        preflight.preflight(builders.run(base, dataset), places, stop)
+    assert list((places.claims / "out").iterdir()) == []
+
+
+def test_a_long_mask_is_shortened_and_keeps_its_brackets(
+    base: Path, tmp_path: Path, places: Places, stop: Stop
+) -> None:
+    long = [{"prompt": "why " * 300, "completion": "because " * 300}] * 3
+    config = builders.run(
+        base, builders.json_lines(tmp_path / "long", long), hyperparameters={"maxSteps": 1, "maxLength": 4096}
+    )
+    mask = preflight.preflight(config, places, stop).mask
+    assert len(mask) <= 600
+    assert (mask.count("⟦"), mask.count("⟧")) == (1, 1)

@@ -81,18 +81,27 @@ def safetensors() -> bytes:
     return struct.pack("<Q", len(header)) + header + b"\0\0\0\0"
 
 
-def published(root: Path, *, config: dict[str, Any] | None = None, extra: dict[str, bytes] | None = None) -> Manifest:
-    """An artifact in a folder `support` of this root, with its manifest."""
-    folder = root / "support"
-    folder.mkdir(parents=True)
+def published(
+    root: Path,
+    *,
+    folder: str = "support",
+    config: dict[str, Any] | None = None,
+    extra: dict[str, bytes] | None = None,
+    base: str = BASE_DIGEST,
+    **changes: Any,
+) -> Manifest:
+    """An artifact in a folder below this root, with its manifest."""
+    place = root / folder
+    place.mkdir(parents=True)
     peft = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], **(config or {})}
-    (folder / "adapter_config.json").write_text(json.dumps(peft))
-    (folder / "adapter_model.safetensors").write_bytes(safetensors())
+    (place / "adapter_config.json").write_text(json.dumps(peft))
+    (place / "adapter_model.safetensors").write_bytes(safetensors())
     for name, content in (extra or {}).items():
-        (folder / name).write_bytes(content)
-    files = artifact.payload(folder)
-    made = manifest(files=files, weights_digest=artifact.files_digest(files))
-    (folder / "manifest.json").write_text(json.dumps(made.to_json()))
+        (place / name).write_bytes(content)
+    files = artifact.payload(place)
+    origin = BaseReference(uri="pvc://models/tiny", digest=base)
+    made = manifest(base=origin, files=files, weights_digest=artifact.files_digest(files), **changes)
+    (place / "manifest.json").write_text(json.dumps(made.to_json()))
     return made
 
 

@@ -19,7 +19,6 @@ from posttrain_server.agent.store import LocalArtifact, Store
 from posttrain_server.agent.world import EngineView, Proof, World, version
 from posttrain_server.exchange import RouteTable
 
-_TICK_SECONDS = 1.0
 _BASE_RETRY_SECONDS = 5.0
 _PATIENCE = 3
 """So many answers in a row may be late before a healthy engine counts as gone: on a busy machine one is no sign."""
@@ -48,12 +47,14 @@ class Agent:
         store: Store,
         metrics: AgentMetrics,
         clock: Callable[[], float] = time.monotonic,
+        tick_seconds: float = 1.0,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._store = store
         self._metrics = metrics
         self._clock = clock
+        self._tick_seconds = tick_seconds
         self._wake = asyncio.Event()
         self._desired = desired.load(store.folder)
         self._refused_file: bytes | None = None
@@ -105,7 +106,7 @@ class Agent:
 
     async def _wait(self) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), _TICK_SECONDS)
+            await asyncio.wait_for(self._wake.wait(), self._tick_seconds)
         except TimeoutError:
             return
 

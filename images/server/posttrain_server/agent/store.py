@@ -15,7 +15,6 @@ from posttrain_server.agent import compatibility
 from posttrain_server.agent.failure import ArtifactError
 
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
-_MISSING_RETRY_SECONDS = 3.0
 _DISK_RETRY_SECONDS = 15.0
 
 
@@ -34,6 +33,8 @@ class Store:
 
     folder: Path
     claims_root: Path
+    retry_seconds: float = 3.0
+    """How long until an artifact that is not there is looked for again."""
 
     def bring(self, wanted: DesiredAdapter, *, base_digest: str, max_rank: int) -> LocalArtifact:
         """Copy an artifact unless it is here, and check it in full; ArtifactError where it cannot be served."""
@@ -84,7 +85,7 @@ class Store:
         folder = Path("/") / path if claim is None else self.claims_root / claim / path
         if not (folder / MANIFEST_FILE).is_file():
             message = f"there is no {MANIFEST_FILE} in {location}"
-            raise ArtifactError(Reason.ADAPTER_NOT_FOUND, message, retry_seconds=_MISSING_RETRY_SECONDS)
+            raise ArtifactError(Reason.ADAPTER_NOT_FOUND, message, retry_seconds=self.retry_seconds)
         return folder
 
 

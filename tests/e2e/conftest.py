@@ -11,11 +11,17 @@ from pathlib import Path
 
 import pytest
 from tests.cluster import Cluster
+from tests.e2e.assistants import Assistants
+from tests.e2e.forward import forwarded
 from tests.live import Access, Namespace
 
 ROOT = Path(__file__).parents[2]
 OPERATOR_NAMESPACE = "posttrain-system"
-LOCAL_VALUES = ["--set=defaultPodTemplate.runtimeClassName=posttrain-local", "--set=artifactsClaim.size=1Gi"]
+LOCAL_VALUES = [
+    "--set=defaultPodTemplate.runtimeClassName=posttrain-local",
+    "--set=operator.runtimeClassName=posttrain-local",
+    "--set=artifactsClaim.size=1Gi",
+]
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +85,18 @@ def shared(access: Access, request: pytest.FixtureRequest) -> Iterator[Namespace
     made.create()
     yield made
     made.remove()
+
+
+@pytest.fixture(scope="session")
+def assistants(
+    access: Access, base_uri: str, runtime_class: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Assistants]:
+    """The examples, trained and served, and a way to the service."""
+    namespace = Namespace(access, "assistants")
+    namespace.create()
+    made = Assistants(namespace, base_uri, runtime_class, tmp_path_factory.mktemp("assistants"))
+    made.start()
+    made.wait()
+    with forwarded(namespace, "svc/assistants", 80) as made.url:
+        yield made
+    namespace.remove()

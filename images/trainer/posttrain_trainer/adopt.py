@@ -1,6 +1,7 @@
 """Gives a LoRA adapter that was made elsewhere a manifest, so that it can be served and proven like one of ours."""
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -58,6 +59,9 @@ def prepared(adapter: Path, *, into: Path | None, chat_template: Path | None) ->
     for name in _NEEDED:
         if not (adapter / name).is_file():
             raise ValueError(f"{adapter}: {name} is missing: save the adapter with PEFT, as safetensors")
+    kind = json.loads((adapter / export.ADAPTER_CONFIG).read_bytes()).get("peft_type")
+    if kind != "LORA":
+        raise ValueError(f"{adapter / export.ADAPTER_CONFIG}: peft_type is {kind}: only LORA is known")
     folder = adapter if into is None else into
     if into is not None:
         into.mkdir(parents=True)

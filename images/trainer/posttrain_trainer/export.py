@@ -60,10 +60,8 @@ def manifest(
     dtype: Dtype,
     probes: list[Probe],
 ) -> Manifest:
-    """The manifest of a LoRA adapter's folder; ValueError where the adapter is of another kind."""
+    """The manifest of a LoRA adapter's folder."""
     config = json.loads((folder / ADAPTER_CONFIG).read_bytes())
-    if config.get("peft_type") != "LORA":
-        raise ValueError(f"{folder / ADAPTER_CONFIG}: peft_type is {config.get('peft_type')}: only LORA is known")
     files = payload(folder)
     return Manifest(
         kind="lora",
@@ -133,9 +131,10 @@ def publish(parent: Path, parent_uri: str, unique: str, write: Callable[[Path], 
 
 def is_complete(folder: Path, digest: str) -> bool:
     """Whether a folder holds the artifact with this digest, every byte of it."""
-    if not (folder / MANIFEST_FILE).is_file():
+    try:
+        found = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+    except (FileNotFoundError, ValueError):
         return False
-    found = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
     return found.digest == digest and not list(differences(folder, found.files))
 
 

@@ -1,5 +1,6 @@
 """What the trainer's tests share: one tiny base, made once."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ from tests.unit.trainer import builders
 
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Stop
+
+# As the trainer itself does: threads that spin take six times as long beside other work. It is read with torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")

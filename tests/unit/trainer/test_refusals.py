@@ -90,8 +90,7 @@ REFUSALS: dict[str, tuple[Refusal, Reason, str]] = {
     "a part of the weights is missing": (
         lambda given: builders.run(
             _damaged(
-                given.base,
-                given.folder / "b",
+                given,
                 "model.safetensors.index.json",
                 '{"weight_map": {"x": "part-2.safetensors"}}',
             ),
@@ -114,9 +113,7 @@ REFUSALS: dict[str, tuple[Refusal, Reason, str]] = {
         lambda given: builders.run(
             given.base,
             given.data,
-            environment=_environment(
-                given.data, systemPrompt="<|endoftext|>", chatTemplate={"inline": builders.CHATML}
-            ),
+            environment=_environment(given, systemPrompt="<|endoftext|>", chatTemplate=CHATML),
             baseModel={"uri": f"file://{_small_vocabulary(given)}"},
         ),
         Reason.MODEL_INVALID,

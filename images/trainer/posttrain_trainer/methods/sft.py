@@ -3,7 +3,6 @@
 Nothing of the data is left for TRL to decide: no template, no mask, no truncation.
 """
 
-import math
 import tempfile
 from typing import Any
 
@@ -36,18 +35,24 @@ _METRICS = {
 def train(model: Any, recipe: Recipe, task: Task, precision: Precision, progress: Progress, stop: Stop) -> Any:
     """Train LoRA matrices on the base; returns the PEFT model. Refused where it diverges, Stopped on SIGTERM."""
     with tempfile.TemporaryDirectory(prefix="posttrain-") as folder:
-        trainer = SFTTrainer(
-            model=model,
-            args=SFTConfig(**arguments(recipe, task, precision, folder)),
-            train_dataset=dataset(task),
-            processing_class=task.chat.tokenizer,
-            peft_config=lora(recipe.tuning.lora),
-            callbacks=[_Watch(progress, stop)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        _run(trainer, progress, stop)
-    trainer.model.gradient_checkpointing_disable()
-    return trainer.model.eval()
+        training = trainer(model, recipe, task, precision, folder)
+        training.add_callback(_Watch(progress, stop))
+        _run(training, progress, stop)
+    training.model.gradient_checkpointing_disable()
+    return training.model.eval()
+
+
+def trainer(model: Any, recipe: Recipe, task: Task, precision: Precision, folder: str) -> SFTTrainer:
+    """TRL's trainer as the recipe wants it; `folder` is for what it insists to write."""
+    found = SFTTrainer(
+        model=model,
+        args=SFTConfig(**arguments(recipe, task, precision, folder)),
+        train_dataset=dataset(task),
+        processing_class=task.chat.tokenizer,
+        peft_config=lora(recipe.tuning.lora),
+    )
+    found.remove_callback(PrinterCallback)
+    return found
 
 
 def dataset(task: Task) -> Dataset:
@@ -102,9 +107,9 @@ def arguments(recipe: Recipe, task: Task, precision: Precision, folder: str) -> 
     }
 
 
-def _run(trainer: SFTTrainer, progress: Progress, stop: Stop) -> None:
+def _run(training: SFTTrainer, progress: Progress, stop: Stop) -> None:
     try:
-        trainer.train()
+        training.train()
     except torch.OutOfMemoryError as error:
         raise Refused(
             Reason.OUT_OF_MEMORY,
@@ -123,8 +128,9 @@ def _check_finite(progress: Progress) -> None:
         )
 
 
-class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Hands every step's numbers to Progress and ends the training where there is no use in going on."""
+class _Watch(TrainerCallback):
+    """Hands every step's numbers to Progress and ends the training where there is no use in going on: transformers
+    logs each step before it looks whether to stop."""
 
     def __init__(self, progress: Progress, stop: Stop) -> None:
         self._progress = progress
@@ -133,14 +139,9 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         self._progress.begin_training(total_steps=state.max_steps)
 
-    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
-        control.should_training_stop = control.should_training_stop or self._stop.requested
-
     def on_log(self, _args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        if "loss" not in logs:
-            return
-        metrics = {ours: evaluate.finite(logs[theirs]) for theirs, ours in _METRICS.items() if theirs in logs}
-        tokens = int(logs.get("num_tokens", 0))
-        self._progress.step(state.global_step, epoch=state.epoch, tokens=tokens, metrics=metrics)
-        if not math.isfinite(logs["loss"]):
-            control.should_training_stop = True
+        if "loss" in logs:
+            metrics = {ours: evaluate.finite(logs[theirs]) for theirs, ours in _METRICS.items() if theirs in logs}
+            tokens = int(logs.get("num_tokens", 0))
+            self._progress.step(state.global_step, epoch=state.epoch, tokens=tokens, metrics=metrics)
+            control.should_training_stop |= self._stop.requested or metrics["loss"] is None

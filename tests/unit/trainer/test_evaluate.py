@@ -1,0 +1,58 @@
+"""The measurement: numbers that a slower, plainer computation gives too."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.unit.trainer import builders
+
+from posttrain_trainer import evaluate, model, task, template
+from posttrain_trainer.data import Row, Rows
+from posttrain_trainer.template import ChatFormat
+
+ROWS = [
+    Row(number, [{"role": "user", "content": "x" * number}, {"role": "assistant", "content": "y" * (number % 3)}])
+    for number in range(1, 12)
+]
+
+
+@pytest.fixture(scope="module")
+def chat(base: Path) -> ChatFormat:
+    return ChatFormat(template.load_tokenizer(base, "file:///base"), builders.CHATML)
+
+
+@pytest.fixture(scope="module")
+def plain(base: Path) -> Any:
+    return model.load_base(base, "file:///base", model.Precision("cpu", "float32"))
+
+
+def test_loss_and_accuracy_are_means_over_trained_tokens(plain: Any, chat: ChatFormat) -> None:
+    examples = chat.encode(Rows("rows", ROWS, "", []), max_length=512, between=lambda: None)
+    losses: list[float] = []
+    right: list[bool] = []
+    for example in examples:
+        with torch.no_grad():
+            scores = plain(torch.tensor([list(example.token_ids)])).logits[0].log_softmax(-1)
+        for place, is_trained in enumerate(example.trained):
+            if is_trained:
+                losses.append(-scores[place - 1, example.token_ids[place]].item())
+                right.append(scores[place - 1].argmax().item() == example.token_ids[place])
+    found = evaluate.token_metrics(plain, examples, chat.tokenizer.pad_token_id, between=lambda: None)
+    assert found == pytest.approx(
+        {"loss": sum(losses) / len(losses), "tokenAccuracy": sum(right) / len(right)}, rel=1e-4
+    )
+
+
+def test_answers_do_not_depend_on_the_batch_and_keep_their_order(plain: Any, chat: ChatFormat) -> None:
+    questions = task.questions(chat, Rows("rows", ROWS, "", []))
+    together = evaluate.generated(plain, chat, questions, between=lambda: None)
+    longest = max(questions, key=lambda question: len(question.answer))
+    alone = [evaluate.generated(plain, chat, [question, longest], between=lambda: None)[0] for question in questions]
+    assert together == alone
+
+
+def test_a_batch_padded_to_its_longest_stays_within_the_limit() -> None:
+    found = list(evaluate.batches([5, 1, 9, 2, 2, 30], lambda length: length, 10))
+    assert found == [[1, 2, 2], [5], [9], [30]]
+    assert list(evaluate.batches([], lambda length: length, 10)) == []

@@ -1,0 +1,217 @@
+"""What a person sees of an object: its JSON to a row of the table, or to one line. Pure.
+
+Objects are read as plain JSON, not through the models: an older CLI must still show what a newer operator says.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from posttrain_api.conditions import Reason
+from posttrain_api.v1alpha1 import training_run
+from posttrain_cli.failure import one_line
+
+Object = Mapping[str, Any]
+Outcome = Literal["Waiting", "Ready", "Stalled"]
+
+BAR_WIDTH = 16
+STYLES: Mapping[Outcome, str] = {"Waiting": "cyan", "Ready": "green", "Stalled": "red"}
+BEST_METRICS = ("exactMatch", "tokenAccuracy", "loss")
+"""Which measure of a result is shown, in this order."""
+SELF_EVIDENT = frozenset({Reason.PENDING, Reason.PREFLIGHT_RUNNING, Reason.STARTING, Reason.LOADING, Reason.TRAINING})
+"""Reasons that phase and message make clear."""
+STAGES = {
+    "Loading": "loads model and data",
+    "Evaluating": "measures on held-out rows",
+    "Publishing": "publishes the result",
+}
+"""What the trainer does beside training, for people."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One object as it is shown. An empty text is not known, or not worth saying."""
+
+    name: str
+    """With its kind, as kubectl takes it: trun/dates."""
+    phase: str
+    outcome: Outcome
+    percent: int | None = None
+    """How much is done; None while there is nothing to count."""
+    count: str = ""
+    """What the percent counts: 120/500, or 1/2 adapters."""
+    measure: str = ""
+    """Loss or result, or the replicas."""
+    left: str = ""
+    """Time left, such as 14m."""
+    why: str = ""
+    """What it waits for, or why it failed."""
+
+
+def row(kind: str, item: Object) -> Row:
+    """The row of an object of this kind."""
+    return _run(item) if kind == training_run.KIND else _deployment(item)
+
+
+def is_current(item: Object) -> bool:
+    """Whether the status speaks of the present spec."""
+    seen = _status(item).get("observedGeneration", -1)
+    return bool(seen >= item["metadata"].get("generation", 1))
+
+
+def _run(item: Object) -> Row:
+    status, outcome = _status(item), _outcome(item)
+    progress = status.get("progress") or {}
+    display = status.get("display") or {}
+    return Row(
+        name=f"trun/{item['metadata']['name']}",
+        phase=_phase(item),
+        outcome=outcome,
+        percent=progress.get("percent"),
+        count=display.get("step", ""),
+        measure=_gain(status) or display.get("metric", ""),
+        left=display.get("eta", "") if outcome == "Waiting" else "",
+        why=_stage(status) or _why(item, outcome),
+    )
+
+
+def _deployment(item: Object) -> Row:
+    status, outcome = _status(item), _outcome(item)
+    adapters = status.get("adapters") or []
+    total = len(adapters) or len(item["spec"].get("adapters") or [])
+    loaded = sum(adapter.get("state") == "Loaded" for adapter in adapters)
+    replicas = item["spec"].get("replicas", 1)
+    return Row(
+        name=f"adep/{item['metadata']['name']}",
+        phase=_phase(item),
+        outcome=outcome,
+        percent=100 * loaded // total if total else None,
+        count=f"{loaded}/{total} adapters" if total else "",
+        measure=f"{status.get('readyReplicas') or 0}/{replicas} replicas",
+        why=_why(item, outcome),
+    )
+
+
+def _status(item: Object) -> Mapping[str, Any]:
+    return item.get("status") or {}
+
+
+def _phase(item: Object) -> str:
+    if item["metadata"].get("deletionTimestamp"):
+        return "Deleting"
+    return _status(item).get("phase") or "New"
+
+
+def _condition(item: Object, type_: str) -> Mapping[str, Any] | None:
+    known = _status(item).get("conditions") or []
+    return next((found for found in known if found["type"] == type_), None)
+
+
+def _holds(item: Object, type_: str) -> bool:
+    found = _condition(item, type_)
+    return found is not None and found["status"] == "True"
+
+
+def _outcome(item: Object) -> Outcome:
+    """An old verdict does not count for a new spec."""
+    if not is_current(item):
+        return "Waiting"
+    if _holds(item, "Stalled"):
+        return "Stalled"
+    return "Ready" if _holds(item, "Ready") else "Waiting"
+
+
+def _why(item: Object, outcome: Outcome) -> str:
+    if outcome == "Ready":
+        return ""
+    if not is_current(item):
+        return (
+            "waits for the operator to see it"
+            if not _status(item).get("phase")
+            else "the operator has not seen the change yet"
+        )
+    verdict = _condition(item, "Stalled" if outcome == "Stalled" else "Ready")
+    if verdict is None:
+        return ""
+    message = one_line(verdict.get("message") or "")
+    if verdict["reason"] in SELF_EVIDENT:
+        return message
+    return f"{verdict['reason']}: {message}" if message else str(verdict["reason"])
+
+
+def _stage(status: Mapping[str, Any]) -> str:
+    if status.get("phase") != "Training":
+        return ""
+    return STAGES.get((status.get("progress") or {}).get("stage", ""), "")
+
+
+def _gain(status: Mapping[str, Any]) -> str:
+    """The result beside what the base had, such as `exactMatch 0.00 → 0.95`."""
+    evaluation = status.get("evaluation") or {}
+    before, after = evaluation.get("before") or {}, evaluation.get("after") or {}
+    best = next((name for name in BEST_METRICS if after.get(name) is not None), None)
+    if best is None:
+        return ""
+    was = f"{before[best]:.2f} → " if before.get(best) is not None else ""
+    return f"{best} {was}{after[best]:.2f}"
+
+
+def line(shown: Row) -> str:
+    """The row as one short line, for a log."""
+    percent = f" {shown.percent}%" if shown.percent is not None else ""
+    left = f"{shown.left} left" if shown.left else ""
+    details = ", ".join(part for part in (shown.count, shown.measure, left, shown.why) if part)
+    return f"{shown.name}: {shown.phase}{percent}" + (f" ({details})" if details else "")
+
+
+def milestone(shown: Row) -> tuple[str, int]:
+    """What must change for another line to be worth it: the phase, or ten percent of the progress."""
+    return shown.phase, (shown.percent or 0) // 10
+
+
+def bar(percent: int, style: str) -> Text:
+    """A progress bar."""
+    full = BAR_WIDTH * percent // 100
+    return Text.assemble(("━" * full, style), ("━" * (BAR_WIDTH - full), "bright_black"))
+
+
+def detail(shown: Row) -> Text:
+    """All of a row but name and phase: a bar with numbers where something can be counted, else the reason."""
+    why = (shown.why, "red" if shown.outcome == "Stalled" else "dim")
+    if shown.percent is None or shown.outcome == "Stalled":
+        return Text.assemble(why) if shown.why else Text(shown.measure, "dim")
+    left = f"{shown.left} left" if shown.left else ""
+    numbers = f" {shown.percent:3}%  {shown.count:<10}  {shown.measure:<12}  "
+    return Text.assemble(bar(shown.percent, STYLES[shown.outcome]), numbers, (left, "bold"), why)
+
+
+def table(rows: Sequence[Row], *, waiting: RenderableType, max_rows: int) -> Table:
+    """The rows as a table, with this mark at those that are not done; the rest is counted where not all fit."""
+    marks: dict[Outcome, RenderableType] = {
+        "Waiting": waiting,
+        "Ready": Text("✓", STYLES["Ready"]),
+        "Stalled": Text("✗", STYLES["Stalled"]),
+    }
+    made = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    made.add_column(width=1)
+    made.add_column(no_wrap=True)
+    made.add_column(no_wrap=True)
+    made.add_column(no_wrap=True, overflow="ellipsis")
+    shown = _most_telling(rows, max_rows)
+    for each in shown:
+        made.add_row(marks[each.outcome], each.name, Text(each.phase, STYLES[each.outcome]), detail(each))
+    if len(shown) < len(rows):
+        made.add_row("", f"and {len(rows) - len(shown)} more", "", "")
+    return made
+
+
+def _most_telling(rows: Sequence[Row], max_rows: int) -> Sequence[Row]:
+    """All rows where they fit; else those that failed or wait first."""
+    if len(rows) <= max_rows:
+        return rows
+    order = {"Stalled": 0, "Waiting": 1, "Ready": 2}
+    return sorted(rows, key=lambda each: order[each.outcome])[: max(1, max_rows - 1)]

@@ -15,6 +15,7 @@ OLDEST_ENGINE = (0, 32)
 """Before it, loading an adapter while requests run could decode them with another adapter's weights (vllm#47724)."""
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
 MIDDLEWARE = "posttrain_server.gateway.middleware.EngineGateway"
+CPU_WORKER = "posttrain_server.cpu_worker.Worker"
 QUIET_PATHS = ("/health", "/metrics", "/v1/models", "/posttrain/state", "/posttrain/metrics")
 """Asked every second: not in the access log."""
 
@@ -55,7 +56,7 @@ def arguments(settings: EngineSettings) -> list[str]:
     if settings.chat_template is not None:
         line += ["--chat-template", str(settings.chat_template)]
     if settings.num_gpus == 0:
-        line += ["--enforce-eager"]
+        line += ["--enforce-eager", "--worker-cls", CPU_WORKER]
     if settings.num_gpus > 1:
         line += ["--tensor-parallel-size", str(settings.num_gpus)]
     return line

@@ -32,7 +32,10 @@ def shifted(rows: list[list[float]], by: float) -> list[list[float]]:
         ),
         pytest.param(Served(BASE, shifted(RESULT, 0.1)), 0.002, "0.002 are allowed", id="almost, but other weights"),
         pytest.param(
-            Served(shifted(BASE, 0.5), shifted(RESULT, 0.5)), 0.15, "0.15 are allowed", id="another base underneath"
+            Served(shifted(BASE, 0.5), shifted(RESULT, 0.5)),
+            0.15,
+            "the base itself answers 0.5000 nats",
+            id="another base underneath",
         ),
     ],
 )

@@ -47,14 +47,17 @@ def test_the_command_line_of_an_engine_on_the_cpu():
         "--disable-fastapi-docs": None,
         "--disable-access-log-for-endpoints": "/health,/metrics,/v1/models,/posttrain/state,/posttrain/metrics",
         "--enforce-eager": None,
+        "--worker-cls": "posttrain_server.cpu_worker.Worker",
     }
 
 
 @pytest.mark.parametrize(
     ("changes", "more", "less"),
     [
-        pytest.param({"num_gpus": 1}, {}, {"--enforce-eager"}, id="one GPU"),
-        pytest.param({"num_gpus": 2}, {"--tensor-parallel-size": "2"}, {"--enforce-eager"}, id="two GPUs"),
+        pytest.param({"num_gpus": 1}, {}, {"--enforce-eager", "--worker-cls"}, id="one GPU"),
+        pytest.param(
+            {"num_gpus": 2}, {"--tensor-parallel-size": "2"}, {"--enforce-eager", "--worker-cls"}, id="two GPUs"
+        ),
         pytest.param({"max_model_length": 512}, {"--max-model-len": "512"}, set(), id="a length"),
         pytest.param({"chat_template": Path("/t.jinja")}, {"--chat-template": "/t.jinja"}, set(), id="a template"),
     ],

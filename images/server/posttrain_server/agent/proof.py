@@ -55,7 +55,9 @@ def judge(probes: Sequence[Probe], served: Served, *, allowed: float) -> Verdict
     served_base, served_adapter = _flat(served.base), _flat(served.adapter)
     served_shift = _minus(served_adapter, served_base)
     recorded_shift = _minus(result, base)
-    distance = _mean(_minus(served_adapter, result))
+    distance, base_distance = _mean(_minus(served_adapter, result)), _mean(_minus(served_base, base))
+    if base_distance > allowed:
+        return Verdict(distance, f"the base itself answers {base_distance:.4f} nats from its manifest's record of it")
     if max(map(abs, served_shift)) < SAME_AS_BASE:
         return Verdict(
             distance, "it changes nothing: the engine answers as the base does. Do its target modules exist?"

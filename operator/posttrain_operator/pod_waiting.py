@@ -17,6 +17,9 @@ IMPOSSIBLE_IMAGES = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 """Waiting does not help."""
 REFUSALS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
+WAITING_FOR_A_NODE = "Waits for its pod to be placed on a node."
+"""Said from the making of a Job until more is known, so that it is written once."""
+
 
 @dataclass(frozen=True)
 class Waiting:
@@ -80,4 +83,4 @@ def _pull_message(container: Manifest, found: Manifest) -> str:
 def _for_the_kubelet(pod: Manifest) -> Waiting:
     if condition(pod, "PodScheduled").get("status") == "True":
         return Waiting(Reason.PULLING_IMAGE, "The node pulls the image and mounts the volumes.")
-    return Waiting(Reason.PENDING, "The pod waits for a node.")
+    return Waiting(Reason.PENDING, WAITING_FOR_A_NODE)

@@ -12,6 +12,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 300.0
+NUM_AT_ONCE = 32
+"""More would only hold more manifests in memory: the threads that talk to the API server are fewer."""
 
 Reconcile = Callable[[Key], Awaitable[float | None]]
 """Brings one object to what it says; returns after how many seconds to look again, None to wait for an event."""
@@ -34,8 +36,11 @@ def backoff_seconds(failures: int) -> float:
 class Queue:
     """Keys to reconcile. Nothing is reconciled before open(): what is not known yet would look deleted."""
 
-    def __init__(self, reconcile: Reconcile, *, call_later: CallLater | None = None) -> None:
+    def __init__(
+        self, reconcile: Reconcile, *, num_at_once: int = NUM_AT_ONCE, call_later: CallLater | None = None
+    ) -> None:
         self._reconcile = reconcile
+        self._slots = asyncio.Semaphore(num_at_once)
         self._call_later = call_later
         self._is_open = False
         self._waiting: set[Key] = set()
@@ -93,12 +98,15 @@ class Queue:
 
     async def _attempt(self, key: Key) -> float | None:
         try:
-            delay = await self._reconcile(key)
-        except Exception:
+            async with self._slots:
+                delay = await self._reconcile(key)
+        except Exception as problem:
             # The outermost boundary: one object's trouble must not stop the others, and is tried again.
             self._failures[key] += 1
             delay = backoff_seconds(self._failures[key])
-            logger.exception("%s %s/%s: tried again in %.1f s", *key, delay)
+            # Where it came from is said once.
+            is_first = self._failures[key] == 1
+            logger.warning("%s %s/%s: tried again in %.1f s: %s", *key, delay, problem, exc_info=is_first)
             return delay
         del self._failures[key]
         return delay

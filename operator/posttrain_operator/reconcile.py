@@ -4,9 +4,8 @@ import logging
 from collections.abc import Mapping
 
 from posttrain_operator.actions import Manifest, Plan
-from posttrain_operator.execute import execute
+from posttrain_operator.execute import ChildRefused, execute
 from posttrain_operator.kind import Kind, Tools
-from posttrain_operator.kube import Refused
 from posttrain_operator.metrics import Metrics
 from posttrain_operator.store import Key
 
@@ -35,8 +34,8 @@ class Reconciler:
         plan = await kind.decide(parent, None)
         try:
             await execute(plan, parent, tools=self._tools)
-        except Refused as refusal:
-            logger.warning("%s %s: %s", kind.name, parent["metadata"]["name"], refusal)
-            plan = await kind.decide(parent, refusal)
+        except ChildRefused as refused:
+            logger.warning("%s %s: %s", kind.name, parent["metadata"]["name"], refused)
+            plan = await kind.decide(parent, refused.refusal)
             await execute(plan, parent, tools=self._tools)
         return plan

@@ -37,6 +37,8 @@ KEPT_OF_SPEC = {
 }
 """Kind -> fields of the spec that a reconcile needs; of other kinds everything is kept."""
 
+DROPPED_OF_METADATA = frozenset({"managedFields", "finalizers", "generateName"})
+DROPPED_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 MAX_GRAVES = 10_000
 
 
@@ -56,13 +58,16 @@ def owner_of(manifest: Manifest) -> Key | None:
 
 def slim(manifest: Manifest) -> Manifest:
     """The object without what no reconcile reads: memory is counted."""
-    metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
-    kept = {**manifest, "metadata": metadata}
+    metadata = {key: value for key, value in manifest["metadata"].items() if key not in DROPPED_OF_METADATA}
+    annotations = metadata.pop("annotations", None) or {}
+    kept_annotations = {key: value for key, value in annotations.items() if key != DROPPED_ANNOTATION}
+    if kept_annotations:
+        metadata["annotations"] = kept_annotations
     fields = KEPT_OF_SPEC.get(manifest["kind"])
-    if fields is not None:
-        spec = manifest.get("spec") or {}
-        kept["spec"] = {name: spec[name] for name in fields if name in spec}
-    return kept
+    if fields is None:
+        return {**manifest, "metadata": metadata}
+    spec = manifest.get("spec") or {}
+    return {**manifest, "metadata": metadata, "spec": {name: spec[name] for name in fields if name in spec}}
 
 
 def version(manifest: Manifest) -> int:

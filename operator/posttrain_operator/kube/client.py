@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
@@ -104,7 +103,7 @@ class Api:
         body = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+            "metadata": {"generateName": f"{metadata['name']}-", "namespace": metadata["namespace"]},
             "eventTime": time,
             "reportingController": "posttrain.dev/operator",
             "reportingInstance": FIELD_MANAGER,
@@ -139,9 +138,8 @@ class Api:
         headers = {"Accept": JSON, "Content-Type": content_type}
         # Asked for at each request: a token of a pod is exchanged for a new one now and then.
         self._connection.update_params_for_auth(headers, [], ["BearerToken"], "", method, None)
-        content: Any = body if content_type == JSON or body is None else json.dumps(body)
         try:
-            answer = self._connection.call_api(method, url, headers, content, _request_timeout=TIMEOUT_SECONDS)
+            answer = self._connection.call_api(method, url, headers, body, _request_timeout=TIMEOUT_SECONDS)
             return answer.status, answer.response.data
         except urllib3.exceptions.HTTPError as problem:
             self._observer(method.lower(), "unreachable", 0, 0.0)

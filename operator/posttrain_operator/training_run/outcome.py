@@ -201,7 +201,7 @@ def _job_end(seen: JobSeen) -> Failure | None:
 
 def _waiting(seen: JobSeen, *, now: datetime) -> Outcome:
     if seen.pod is None:
-        return Outcome("Waiting", Reason.PENDING, "The Job waits for its pod.")
+        return Outcome("Waiting", Reason.PENDING, pod_waiting.WAITING_FOR_A_NODE)
     found = pod_waiting.waiting(seen.pod)
     if found.is_final(now):
         return Outcome("Ended", found.reason, found.message)

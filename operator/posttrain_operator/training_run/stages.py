@@ -1,0 +1,173 @@
+"""Where a run stands, and the children that its next step needs: in preflight, then in training. Pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from posttrain_api.conditions import Reason
+from posttrain_api.trainer_contract import Report, RunConfig, TrainingReport, recipe_digest
+from posttrain_api.uri import claim_of
+from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM, TrainingRun
+from posttrain_operator import pod_waiting
+from posttrain_operator.actions import Manifest
+from posttrain_operator.metadata import is_current
+from posttrain_operator.settings import Settings
+from posttrain_operator.training_run import outcome, resources
+from posttrain_operator.training_run.observe import JobSeen, Observed
+from posttrain_operator.training_run.outcome import Identity, Outcome
+from posttrain_operator.training_run.status import Frozen, Situation
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, its recipe as it was frozen, and its old status."""
+
+    parsed: TrainingRun
+    config: Manifest
+    """run.json."""
+    frozen: Frozen
+    old: Mapping[str, Any]
+
+    @property
+    def identity(self) -> Identity:
+        """Whom reports must speak of."""
+        return Identity(self.parsed.metadata.uid, self.frozen.digest)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where a run stands, and what is to be made for it."""
+
+    situation: Situation
+    create: tuple[Manifest, ...] = ()
+    apply: tuple[Manifest, ...] = ()
+    recheck_at: datetime | None = None
+    """When it is something else by the passing of time alone."""
+
+
+def run(parsed: TrainingRun, observed: Observed, old: Mapping[str, Any]) -> Run:
+    """The run with its frozen recipe: what is in the ConfigMap, or was, is never resolved again."""
+    if observed.recipe:
+        config = json.loads(observed.recipe["data"]["run.json"])
+    else:
+        made = RunConfig(
+            name=parsed.metadata.name,
+            namespace=parsed.metadata.namespace,
+            uid=parsed.metadata.uid,
+            recipe=parsed.spec.recipe(),
+        )
+        config = made.to_json()
+        config["recipe"] = old.get("resolved") or config["recipe"]
+    return Run(parsed, config, Frozen(config["recipe"], recipe_digest(config)), old)
+
+
+def decide(run: Run, observed: Observed, *, settings: Settings, now: datetime) -> Decision:
+    """Where the run stands: in preflight, or beyond it; the recipe is frozen before all else."""
+    decision = _stage(run, observed, settings=settings, now=now)
+    if observed.recipe or decision.situation.is_over:
+        return decision
+    frozen = resources.recipe(run.parsed, run.config)
+    return replace(decision, create=_claims(run, observed, settings=settings), apply=(frozen, *decision.apply))
+
+
+def _claims(run: Run, observed: Observed, *, settings: Settings) -> tuple[Manifest, ...]:
+    is_wanted = claim_of(run.parsed.spec.output.uri) == DEFAULT_CLAIM and not observed.has_default_claim
+    return (resources.default_claim(run.parsed, settings=settings),) if is_wanted else ()
+
+
+def _stage(run: Run, observed: Observed, *, settings: Settings, now: datetime) -> Decision:
+    validated = _known_validation(run)
+    if validated:
+        return _in_training(run, Situation(Reason.PENDING, "", validated), observed, settings=settings, now=now)
+    decision = _in_preflight(run, observed.preflight, settings=settings, now=now)
+    if decision.situation.validated:
+        return _in_training(run, decision.situation, observed, settings=settings, now=now)
+    return decision
+
+
+def _known_validation(run: Run) -> Reason | None:
+    """Why the run needs no preflight any more: the preflight's pod may be gone since."""
+    if run.parsed.spec.preflight == "Skip":
+        return Reason.PREFLIGHT_SKIPPED
+    known = _condition(run.old, "Validated")
+    return Reason.PREFLIGHT_PASSED if known and known["status"] == "True" else None
+
+
+def _condition(old: Mapping[str, Any], type_: str) -> Mapping[str, Any] | None:
+    return next((known for known in old.get("conditions") or [] if known["type"] == type_), None)
+
+
+def _in_preflight(run: Run, seen: JobSeen, *, settings: Settings, now: datetime) -> Decision:
+    if seen.job is None:
+        job = resources.preflight(run.parsed, settings=settings)
+        return Decision(Situation(Reason.PENDING, pod_waiting.WAITING_FOR_A_NODE), apply=(job,))
+    found = outcome.outcome(seen, identity=run.identity, now=now)
+    if found.stage == "Running":
+        return Decision(Situation(Reason.PREFLIGHT_RUNNING, "The rows are being read."), recheck_at=found.recheck_at)
+    if found.stage == "Waiting":
+        return Decision(Situation(found.reason, found.message), recheck_at=found.recheck_at)
+    return Decision(_after_preflight(found))
+
+
+def _after_preflight(found: Outcome) -> Situation:
+    if found.report and found.report.preflight:
+        return Situation(Reason.PENDING, "", Reason.PREFLIGHT_PASSED, preflight=found.report.preflight)
+    if found.report or found.reason is Reason.ARTIFACT_MISSING:
+        return Situation(Reason.TRAINER_FAILED, "Preflight ended without a report of its own.", is_over=True)
+    return Situation(found.reason, found.message, is_over=True)
+
+
+def _in_training(run: Run, so_far: Situation, observed: Observed, *, settings: Settings, now: datetime) -> Decision:
+    so_far = replace(so_far, has_trained=True)
+    policy = resources.policy(run.parsed, settings=settings)
+    missing = () if is_current(policy, observed.policy) else (policy,)
+    if observed.training.job:
+        decision = _of_training(run, so_far, observed, now=now)
+        return decision if decision.situation.is_over else replace(decision, apply=missing)
+    if _condition(run.old, "Trained"):
+        message = "The training Job was deleted before it ended."
+        return Decision(replace(so_far, reason=Reason.JOB_DELETED, message=message, is_over=True))
+    waiting = replace(so_far, reason=Reason.PENDING, message=pod_waiting.WAITING_FOR_A_NODE)
+    return Decision(waiting, apply=(*missing, resources.training(run.parsed, settings=settings)))
+
+
+def _of_training(run: Run, so_far: Situation, observed: Observed, *, now: datetime) -> Decision:
+    found = outcome.outcome(observed.training, identity=run.identity, now=now)
+    if found.stage == "Running":
+        message = "The model is being trained."
+        situation = replace(so_far, reason=Reason.TRAINING, message=message, trainer=observed.trainer)
+    elif found.stage == "Waiting":
+        situation = replace(so_far, reason=found.reason, message=found.message)
+    else:
+        situation = _after_training(found, observed.training, so_far)
+    return Decision(situation, recheck_at=found.recheck_at)
+
+
+def _after_training(found: Outcome, seen: JobSeen, so_far: Situation) -> Situation:
+    if found.report is None:
+        return replace(so_far, reason=found.reason, message=found.message, is_over=True)
+    report = found.report.training
+    if report is None or not _is_complete(report):
+        reason, message = _incomplete(found.report)
+        return replace(so_far, reason=reason, message=message, is_over=True)
+    message = "The artifact is complete, proven and judged."
+    image = _image(seen)
+    return replace(so_far, reason=Reason.READY, message=message, is_over=True, training=report, image=image)
+
+
+def _is_complete(report: TrainingReport) -> bool:
+    return report.steps_completed == report.steps_planned > 0
+
+
+def _incomplete(report: Report) -> tuple[Reason, str]:
+    if report.training is None:
+        return Reason.ARTIFACT_MISSING, "The trainer's report names no artifact."
+    done, planned = report.training.steps_completed, report.training.steps_planned
+    return Reason.TRAINER_STOPPED, f"The trainer stopped after {done} of {planned} steps."
+
+
+def _image(seen: JobSeen) -> str | None:
+    statuses = (seen.pod or {}).get("status", {}).get("containerStatuses") or []
+    return next((container["imageID"] or container["image"] for container in statuses), None)

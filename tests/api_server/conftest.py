@@ -57,7 +57,9 @@ def operator(access: Access, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
     """Return when the operator's readiness probe answers."""
-    retry = urllib3.Retry(connect=100, status=100, status_forcelist=[503], backoff_factor=0.1, backoff_max=0.3)
+    retry = urllib3.Retry(
+        total=None, connect=100, status=100, status_forcelist=[503], backoff_factor=0.1, backoff_max=0.3
+    )
     answer = urllib3.request("GET", f"http://127.0.0.1:{PROBE_PORT}/readyz", retries=retry)
     assert answer.status == 200, log.read_text()[-3000:]
     assert process.poll() is None, log.read_text()[-3000:]

@@ -137,7 +137,10 @@ class Namespace:
 
 def shown(item: Object | None) -> str:
     """An object's status for a failed test's message."""
-    return "nothing" if item is None else json.dumps(item.get("status"), indent=1)[:6000]
+    if item is None:
+        return "nothing"
+    status = {name: value for name, value in item.get("status", {}).items() if name != "resolved"}
+    return json.dumps(status, indent=1)[:6000]
 
 
 def condition(item: Object, type_: str) -> Object | None:

@@ -23,10 +23,15 @@ class JobSeen:
     pod: Manifest | None = None
 
     @property
+    def container_status(self) -> dict[str, Any]:
+        """What the node says of the trainer container."""
+        statuses = (self.pod or {}).get("status", {}).get("containerStatuses") or []
+        return next((status for status in statuses if status["name"] == CONTAINER), {})
+
+    @property
     def container_state(self) -> dict[str, Any]:
         """State of the trainer container: waiting, running or terminated."""
-        statuses = (self.pod or {}).get("status", {}).get("containerStatuses") or []
-        return next((status.get("state") or {} for status in statuses if status["name"] == CONTAINER), {})
+        return self.container_status.get("state") or {}
 
     @property
     def is_running(self) -> bool:

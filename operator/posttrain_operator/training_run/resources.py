@@ -76,7 +76,7 @@ def training(run: TrainingRun, *, settings: Settings) -> Manifest:
     template = _template(run, settings)
     needs = {"resources": pod_template.resource_requirements(run.spec.resources)}
     ports = {"ports": [{"name": "status", "containerPort": STATUS_PORT, "protocol": "TCP"}]}
-    container = _container(run, template, settings, [], **needs, **ports)
+    container = _container(run, template, settings, ["--status-port", str(STATUS_PORT)], **needs, **ports)
     return _job(
         run,
         names.training(run.metadata.name),

@@ -3,9 +3,12 @@
 import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace; left out: the context's.")]
 Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig; left out: the current one.")]
@@ -34,6 +37,63 @@ def watch(
             return watch.follow(connection.client, connection.namespace, names or [], Console(highlight=False))
 
     _end(command)
+
+
+def chat(
+    deployment: Annotated[
+        str | None, typer.Argument(help="NAME of the AdapterDeployment; not needed with --url.")
+    ] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option(help="Adapter to ask beside the base, may be repeated; left out: all loaded.")
+    ] = None,
+    message: Annotated[
+        list[str] | None,
+        typer.Option("--message", "-m", help="Question, may be repeated, each asked on its own; left out: a prompt."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Server to ask; left out: a port-forward to the deployment.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 takes the likeliest tokens.")] = 0.0,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    kubectl: Annotated[str, typer.Option(envvar="KUBECTL", help="kubectl, for the port-forward.")] = "kubectl",
+) -> None:
+    """Ask the base and its adapters the same and see the answers side by side."""
+    if not deployment and not url:
+        raise typer.BadParameter("give the name of an AdapterDeployment, or --url")
+
+    def command() -> int:
+        from rich.console import Console
+
+        from posttrain_cli import reach
+
+        console = Console(highlight=False)
+        cluster = reach.Cluster(kubeconfig=kubeconfig, context=context, namespace=namespace, kubectl=kubectl)
+        with reach.server(deployment, url=url, adapters=adapter or [], cluster=cluster, console=console) as server:
+            return _talk(server.url, server.models, message or [], console, (temperature, max_tokens))
+
+    _end(command)
+
+
+def _talk(url: str, models: list[str], messages: list[str], console: "Console", sampling: tuple[float, int]) -> int:
+    from posttrain_cli import chat
+    from posttrain_cli.ask import Sampling
+
+    how = Sampling(*sampling)
+    if messages:
+        return chat.compare(url, models, messages, console, sampling=how)
+    return chat.converse(url, models, console, prompt=_prompt(console, models), sampling=how)
+
+
+def _prompt(console: "Console", models: list[str]) -> Callable[[], str]:
+    """A prompt with line editing on a terminal, plain lines elsewhere."""
+    if not (console.is_terminal and sys.stdin.isatty()):
+        return input
+    # Imported for what it does to input(): arrow keys and the lines of before.
+    import readline  # noqa: F401
+
+    console.print(f"{' · '.join(models)}   (/quit ends)", style="dim", markup=False)
+    return lambda: console.input("[bold]› [/bold]")
 
 
 def _end(command: Callable[[], int]) -> None:
@@ -69,6 +129,7 @@ def main() -> None:
     )
     app.callback()(lambda: None)
     app.command()(watch)
+    app.command()(chat)
     app(prog_name="kubectl posttrain")
 
 

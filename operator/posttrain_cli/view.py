@@ -129,11 +129,8 @@ def _why(item: Object, outcome: Outcome) -> str:
     if outcome == "Ready":
         return ""
     if not is_current(item):
-        return (
-            "waits for the operator to see it"
-            if not _status(item).get("phase")
-            else "the operator has not seen the change yet"
-        )
+        is_new = not _status(item).get("phase")
+        return "waits for the operator to see it" if is_new else "the operator has not seen the change yet"
     verdict = _condition(item, "Stalled" if outcome == "Stalled" else "Ready")
     if verdict is None:
         return ""

@@ -5,6 +5,7 @@ Later it finds what a watch has lost: after the API server's restart an object m
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
@@ -85,7 +86,7 @@ def _has_unfinished(tools: Tools) -> bool:
 
 
 async def _pause(seconds: float, *, stop: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return
+    # Not wait_for(): it waits in a task of its own, which kopf would take for one of its and wait for at its end.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

@@ -2,17 +2,17 @@
 
 Verbs in use, which the chart's roles must allow and nothing more:
 
-  posttrain.dev          trainingruns, adapterdeployments                 get list watch; trainingruns also delete (TTL)
+  posttrain.dev          trainingruns, adapterdeployments                 list watch; trainingruns also delete (TTL)
   posttrain.dev          trainingruns/status, adapterdeployments/status   patch
   batch                  jobs                                             list watch create patch delete
   networking.k8s.io      networkpolicies                                  list watch create patch delete
-  apps                   deployments                                      list watch create patch delete
-  ""                     configmaps, services                             list watch create patch delete
+  apps                   deployments                                      list watch create patch
+  ""                     configmaps                                       list watch create patch delete
+  ""                     services                                         list watch create patch
   ""                     persistentvolumeclaims                           list watch create
   ""                     pods                                             list watch
   ""                     secrets                                          get create
   events.k8s.io          events                                           create
-  ""                     namespaces                                       list watch (kopf, cluster-wide only)
   apiextensions.k8s.io   customresourcedefinitions                        list watch (kopf, cluster-wide only)
 
 Server-side apply needs create and patch. Everything is synchronous: call it in a thread.

@@ -3,7 +3,7 @@
 Objects are read as plain JSON, not through the models: an older CLI must still show what a newer operator says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,11 +18,14 @@ from posttrain_cli.failure import one_line
 Object = Mapping[str, Any]
 Outcome = Literal["Waiting", "Ready", "Stalled"]
 
-BAR_WIDTH = 16
+MARK_WIDTH = 1
+PERCENT_WIDTH = 5
+GAP = 2
+MIN_BAR, MAX_BAR = 4, 16
 STYLES: Mapping[Outcome, str] = {"Waiting": "cyan", "Ready": "green", "Stalled": "red"}
 BEST_METRICS = ("exactMatch", "tokenAccuracy", "loss")
 """Which measure of a result is shown, in this order."""
-SELF_EVIDENT = frozenset({Reason.PENDING, Reason.PREFLIGHT_RUNNING, Reason.STARTING, Reason.LOADING, Reason.TRAINING})
+SELF_EVIDENT = frozenset({Reason.PENDING, Reason.PREFLIGHT_RUNNING, Reason.STARTING, Reason.LOADING})
 """Reasons that phase and message make clear."""
 STAGES = {
     "Loading": "loads model and data",
@@ -132,7 +135,7 @@ def _why(item: Object, outcome: Outcome) -> str:
         is_new = not _status(item).get("phase")
         return "waits for the operator to see it" if is_new else "the operator has not seen the change yet"
     verdict = _condition(item, "Stalled" if outcome == "Stalled" else "Ready")
-    if verdict is None:
+    if verdict is None or verdict["reason"] == Reason.TRAINING:
         return ""
     message = one_line(verdict.get("message") or "")
     if verdict["reason"] in SELF_EVIDENT:
@@ -170,39 +173,79 @@ def milestone(shown: Row) -> tuple[str, int]:
     return shown.phase, (shown.percent or 0) // 10
 
 
-def bar(percent: int, style: str) -> Text:
+@dataclass(frozen=True)
+class Widths:
+    """How many characters each part of the table gets, so that all rows share them."""
+
+    name: int
+    phase: int
+    count: int
+    measure: int
+    left: int
+    bar: int
+    """What remains, within limits; 0 where that is too little."""
+
+
+def widths(rows: Sequence[Row], *, width: int) -> Widths:
+    """The parts' widths on a terminal of this width."""
+    name, phase = _width(row.name for row in rows), _width(row.phase for row in rows)
+    count, measure = _width(row.count for row in rows), _width(row.measure for row in rows)
+    left = _width(_left(row) for row in rows)
+    rest = width - MARK_WIDTH - name - phase - PERCENT_WIDTH - count - measure - left - 5 * GAP
+    return Widths(name, phase, count, measure, left, bar=min(MAX_BAR, rest) if rest >= MIN_BAR else 0)
+
+
+def _width(texts: Iterable[str]) -> int:
+    return max(map(len, texts), default=0)
+
+
+def _left(shown: Row) -> str:
+    return f"{shown.left} left" if shown.left else ""
+
+
+def bar(percent: int, style: str, *, width: int) -> Text:
     """A progress bar."""
-    full = BAR_WIDTH * percent // 100
-    return Text.assemble(("━" * full, style), ("━" * (BAR_WIDTH - full), "bright_black"))
+    full = width * percent // 100
+    return Text.assemble(("━" * full, style), ("─" * (width - full), "bright_black"))
 
 
-def detail(shown: Row) -> Text:
+def detail(shown: Row, wide: Widths) -> Text:
     """All of a row but name and phase: a bar with numbers where something can be counted, else the reason."""
-    why = (shown.why, "red" if shown.outcome == "Stalled" else "dim")
     if shown.percent is None or shown.outcome == "Stalled":
-        return Text.assemble(why) if shown.why else Text(shown.measure, "dim")
-    left = f"{shown.left} left" if shown.left else ""
-    numbers = f" {shown.percent:3}%  {shown.count:<10}  {shown.measure:<12}  "
-    return Text.assemble(bar(shown.percent, STYLES[shown.outcome]), numbers, (left, "bold"), why)
+        style = "red" if shown.outcome == "Stalled" else "dim"
+        return Text(shown.why or shown.measure, style, no_wrap=True, overflow="ellipsis")
+    numbers = f"{shown.percent:{PERCENT_WIDTH - 1}}%  {shown.count:<{wide.count}}  {shown.measure:<{wide.measure}}"
+    rest = [(f"  {_left(shown)}", "bold")] if shown.left else []
+    rest += [(f"  {shown.why}", "dim")] if shown.why else []
+    drawn = bar(shown.percent, STYLES[shown.outcome], width=wide.bar)
+    return Text.assemble(drawn, numbers, *rest, no_wrap=True, overflow="ellipsis")
 
 
-def table(rows: Sequence[Row], *, waiting: RenderableType, max_rows: int) -> Table:
+def table(rows: Sequence[Row], *, waiting: RenderableType, width: int, max_rows: int) -> Table:
     """The rows as a table, with this mark at those that are not done; the rest is counted where not all fit."""
     marks: dict[Outcome, RenderableType] = {
         "Waiting": waiting,
         "Ready": Text("✓", STYLES["Ready"]),
         "Stalled": Text("✗", STYLES["Stalled"]),
     }
-    made = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    made.add_column(width=1)
-    made.add_column(no_wrap=True)
-    made.add_column(no_wrap=True)
-    made.add_column(no_wrap=True, overflow="ellipsis")
     shown = _most_telling(rows, max_rows)
+    wide = widths(shown, width=width)
+    made = _grid(wide)
     for each in shown:
-        made.add_row(marks[each.outcome], each.name, Text(each.phase, STYLES[each.outcome]), detail(each))
+        made.add_row(marks[each.outcome], each.name, Text(each.phase, STYLES[each.outcome]), detail(each, wide))
     if len(shown) < len(rows):
         made.add_row("", f"and {len(rows) - len(shown)} more", "", "")
+    return made
+
+
+def _grid(wide: Widths) -> Table:
+    """Columns for mark, name, phase and details; only the details are cut on a narrow terminal."""
+    made = Table(box=None, pad_edge=False, show_header=False, padding=(0, GAP, 0, 0))
+    made.add_column(no_wrap=True, min_width=MARK_WIDTH)
+    made.add_column(no_wrap=True, min_width=wide.name)
+    made.add_column(no_wrap=True, min_width=wide.phase)
+    # Its texts do not wrap; a column that may not wrap would be no narrower than the others.
+    made.add_column()
     return made
 
 

@@ -171,7 +171,8 @@ class Screen:
     def drawn(self) -> RenderableType:
         """The table of this moment."""
         max_rows = self.console.height - LINES_AROUND_THE_TABLE
-        return Group(self._head(), view.table(self.rows, waiting=self.spinner, max_rows=max_rows))
+        table = view.table(self.rows, waiting=self.spinner, width=self.console.width, max_rows=max_rows)
+        return Group(self._head(), table)
 
     def _head(self) -> Text:
         minutes, seconds = divmod(round(monotonic() - self.start), 60)

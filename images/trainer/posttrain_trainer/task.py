@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.training_run import Dataset, Recipe
 from posttrain_trainer import base, data, template
+from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.base import Base
 from posttrain_trainer.data import Message, Row, Rows
 from posttrain_trainer.places import Places
@@ -57,7 +58,7 @@ def prepare(recipe: Recipe, places: Places, stop: Stop) -> Task:
     """Look at the base; read, render and tokenize every row of a recipe; Refused names what is wrong with it."""
     model = base.read(places.path(recipe.base_model.uri), recipe.base_model.uri)
     model.adapted_layers(recipe.tuning.lora.target_modules)
-    tokenizer = template.load_tokenizer(places.path(recipe.base_model.uri), recipe.base_model.uri)
+    tokenizer = tokenizers.load(places.path(recipe.base_model.uri), recipe.base_model.uri)
     rows = data.read(*places.dataset(recipe.environment.dataset))
     judged = None if recipe.evaluation.dataset is None else _separate(recipe.evaluation.dataset, places)
     stop.check("while it read the data")

@@ -1,4 +1,4 @@
-"""How a row becomes tokens: the tokenizer, the chat template, and which tokens the loss counts.
+"""How a row becomes tokens: the chat template, and which tokens the loss counts.
 
 The mask is computed here and nowhere else, for preflight, training and evaluation alike. A template with
 {% generation %} markers says itself what the assistant wrote; for any other, a turn is what comes after the generation
@@ -10,15 +10,14 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import jinja2
-from transformers import AutoTokenizer
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.training_run import ChatTemplate
+from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.data import Message, Problems, Row, Rows
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
@@ -26,7 +25,6 @@ from posttrain_trainer.refusal import Refused
 Span = tuple[int, int]
 """Start and end of something in a text, in characters."""
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _CHUNK = 512
 _GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _SAMPLE: list[Message] = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
@@ -48,21 +46,6 @@ class Example:
     def num_trained(self) -> int:
         """Tokens that the loss counts."""
         return sum(self.trained)
-
-
-def load_tokenizer(folder: Path, uri: str) -> Any:
-    """The tokenizer of a base model's folder; Refused where it has none that tells the place of each token."""
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise Refused(Reason.MODEL_INVALID, f"{uri}: the base has no tokenizer: tokenizer.json is missing")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise Refused(Reason.MODEL_INVALID, f"{uri}: the tokenizer cannot be read: {error}") from error
-    if not tokenizer.is_fast:
-        raise Refused(Reason.MODEL_INVALID, f"{uri}: the tokenizer is not of the fast kind: add tokenizer.json")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
-    return tokenizer
 
 
 def chosen(template: ChatTemplate | None, tokenizer: Any, places: Places) -> str | None:
@@ -94,7 +77,9 @@ class ChatFormat:
         self.template = template
         self._system_prompt = system_prompt
         self._is_marked = template is not None and bool(_GENERATION_MARKER.search(template))
-        self.end_of_turn = self._end_of_turn() if template is not None else _end_of_text(tokenizer)
+        self.end_of_turn = self._end_of_turn() if template is not None else tokenizers.end_of_text(tokenizer)
+        """Tokens that end an answer; the first is the one that the template writes."""
+        self._end_text = tokenizer.decode(self.end_of_turn[:1])
 
     def encode(self, rows: Rows, *, max_length: int, between: Callable[[], None]) -> list[Example]:
         """Every row as tokens and mask; Refused names the rows that cannot be trained. `between` is called at times."""
@@ -169,7 +154,7 @@ class ChatFormat:
     def _marked_text(self, row: Row, problems: Problems) -> tuple[str, list[Span]] | None:
         """A row's text and the spans that the assistant writes; None where it has a problem."""
         if row.text is not None:
-            text = _whole_text(self.tokenizer, row.text)
+            text = tokenizers.whole_text(self.tokenizer, row.text)
             return text, [(0, len(text))]
         try:
             return self._marked_conversation(self.conversation(row.messages))
@@ -187,16 +172,18 @@ class ChatFormat:
         return text, [self._turn(text, messages, place) for place in answers]
 
     def _turn(self, text: str, messages: list[Message], place: int) -> Span:
-        """The span of one assistant's turn in the rendered conversation."""
+        """The span of one assistant's turn in the rendered conversation, its end of turn included."""
         until = self.render(messages[: place + 1])
         before = self.render(messages[:place], add_generation_prompt=True) if place else self._beginning(until)
-        if not (text.startswith(until) and until.startswith(before)):
+        # Some templates write more behind the last turn, such as an end of text.
+        shared = _shared_length(text, until)
+        if not text.startswith(before) or self._end_text not in text[len(before) : shared]:
             raise Refused(
                 Reason.CHAT_TEMPLATE_INVALID,
                 f"the chat template writes message {place + 1} of a conversation otherwise when more follows, "
                 f"so what the assistant writes cannot be told: {_MARK_IT}",
             )
-        return len(before), len(until)
+        return len(before), shared
 
     def _beginning(self, text: str) -> str:
         """What a conversation that the assistant begins starts with; many templates cannot say it without a message."""
@@ -238,7 +225,7 @@ class ChatFormat:
         token = self._single_end(text[start:])
         if self._is_marked:
             _check_end_is_marked(text, spans, start, self.tokenizer.decode([token]))
-        return tuple(dict.fromkeys([token, *_end_of_text(self.tokenizer)]))
+        return tuple(dict.fromkeys([token, *tokenizers.end_of_text(self.tokenizer)]))
 
     def _single_end(self, suffix: str) -> int:
         ids: list[int] = self.tokenizer(suffix, add_special_tokens=False)["input_ids"]
@@ -267,15 +254,12 @@ def require(template: str | None) -> str:
     return template
 
 
-def _whole_text(tokenizer: Any, text: str) -> str:
-    """A plain text with the tokens that begin and end it, as the base was pre-trained."""
-    is_begun = tokenizer.bos_token_id is not None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
-    begin, end = (tokenizer.bos_token if is_begun else ""), (tokenizer.eos_token or "")
-    return text.removeprefix(begin).removesuffix(end).join([begin, end])
-
-
-def _end_of_text(tokenizer: Any) -> tuple[int, ...]:
-    return () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+def _shared_length(text: str, other: str) -> int:
+    """Characters that two texts begin with in common."""
+    if text.startswith(other):
+        return len(other)
+    pairs = zip(text, other, strict=False)
+    return next((place for place, (one, two) in enumerate(pairs) if one != two), min(len(text), len(other)))
 
 
 def _check_end_is_marked(text: str, spans: list[Span], start: int, token: str) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from tests.unit.trainer import builders
 
-from posttrain_trainer import evaluate, model, task, template
+from posttrain_trainer import evaluate, model, task
+from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.data import Row, Rows
 from posttrain_trainer.template import ChatFormat
 
@@ -19,7 +20,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def chat(base: Path) -> ChatFormat:
-    return ChatFormat(template.load_tokenizer(base, "file:///base"), builders.CHATML)
+    return ChatFormat(tokenizers.load(base, "file:///base"), builders.CHATML)
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,7 @@ REFUSALS: dict[str, tuple[Refusal, Reason, str]] = {
             baseModel={"uri": f"file://{_small_vocabulary(given)}"},
         ),
         Reason.MODEL_INVALID,
-        "/b: the tokenizer makes token 259, but the model knows only 258: "
+        "/b: the tokenizer makes token 258, but the model knows only 258: "
         "use the tokenizer that the base was trained with",
     ),
     "no chat template anywhere": (

@@ -1,5 +1,7 @@
 """The mask: exactly the assistant's turns with their end, whatever the template."""
 
+import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,8 @@ import pytest
 from tests.unit.trainer.builders import CHATML, MARKED_CHATML
 
 from posttrain_api.conditions import Reason
-from posttrain_trainer import preflight, template
+from posttrain_trainer import preflight
+from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.data import Row, Rows
 from posttrain_trainer.refusal import Refused
 from posttrain_trainer.template import ChatFormat, Example
@@ -28,7 +31,7 @@ FORGETFUL = (
 
 @pytest.fixture(scope="session")
 def tokenizer(base: Path) -> Any:
-    return template.load_tokenizer(base, f"file://{base}")
+    return tokenizers.load(base, f"file://{base}")
 
 
 def encoded(chat: ChatFormat, *rows: Row, max_length: int = 512) -> list[Example]:
@@ -86,8 +89,35 @@ def test_the_loss_counts_what_the_assistant_writes(
     assert mask(tokenizer, chat_template, row, system_prompt=system_prompt) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("qwen2_5", ["4<|im_end|>", "16, ä<|im_end|>"], id="Qwen 2.5"),
+        pytest.param("gemma3", ["4<end_of_turn>", "16, ä<end_of_turn>"], id="Gemma 3"),
+        pytest.param("llama3_2", ["4<|eot_id|>", "16, ä<|eot_id|>"], id="Llama 3.2"),
+        pytest.param("phi3", ["4<|end|>", "16, ä<|end|>"], id="Phi 3, which ends the last turn twice"),
+        pytest.param(
+            "qwen3_training",
+            ["<think>\n\n</think>\n\n4<|im_end|>", "<think>\n\n</think>\n\n16, ä<|im_end|>"],
+            id="Qwen 3 as TRL marks it",
+        ),
+        pytest.param("qwen3", None, id="Qwen 3, which forgets what it thought in earlier turns"),
+    ],
+)
+def test_templates_of_the_field_are_understood_or_refused(base: Path, name: str, expected: list[str] | None) -> None:
+    source = (resources.files("trl") / "chat_templates" / f"{name}.jinja").read_text()
+    tokens = re.findall(r"<\|\w+\|>|<\w+_of_turn>", source)
+    tokenizer = tokenizers.load(base, f"file://{base}")
+    tokenizer.add_special_tokens({"additional_special_tokens": sorted(set(tokens)), "bos_token": "<|bos|>"})
+    if expected is None:
+        with pytest.raises(Refused, match="writes message 2 of a conversation otherwise when more follows"):
+            mask(tokenizer, source, Row(1, TURNS))
+    else:
+        assert re.findall("⟦(.*?)⟧", mask(tokenizer, source, Row(1, TURNS)), flags=re.DOTALL) == expected
+
+
 def test_plain_text_is_trained_whole_but_for_its_first_token(tokenizer: Any) -> None:
-    assert mask(tokenizer, None, Row(1, text="It rains.")) == "I⟦t rains.<|end|>⟧"
+    assert mask(tokenizer, None, Row(1, text="It rains.")) == "I⟦t rains.<|endoftext|>⟧"
 
 
 def test_markers_say_what_the_assistant_wrote_where_a_turn_depends_on_what_follows(tokenizer: Any) -> None:
@@ -106,8 +136,8 @@ def test_markers_say_what_the_assistant_wrote_where_a_turn_depends_on_what_follo
 
 def test_the_end_of_a_turn_comes_first_and_the_end_of_text_behind_it(tokenizer: Any) -> None:
     ids = tokenizer.convert_tokens_to_ids
-    assert ChatFormat(tokenizer, CHATML).end_of_turn == (ids("<|im_end|>"), ids("<|end|>"))
-    assert ChatFormat(tokenizer, None).end_of_turn == (ids("<|end|>"),)
+    assert ChatFormat(tokenizer, CHATML).end_of_turn == (ids("<|im_end|>"), ids("<|endoftext|>"))
+    assert ChatFormat(tokenizer, None).end_of_turn == (ids("<|endoftext|>"),)
 
 
 @pytest.mark.parametrize(

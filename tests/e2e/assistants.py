@@ -117,6 +117,12 @@ class Assistants:
             claims.Files(self.namespace, ARTIFACTS_CLAIM, self._runtime_class).get(path, local)
         return local
 
+    def files_on_claim(self, uri: str) -> set[str]:
+        """Names of the files below a URI on the artifacts' claim."""
+        path = uri.removeprefix(f"pvc://{ARTIFACTS_CLAIM}/")
+        listed = claims.Files(self.namespace, ARTIFACTS_CLAIM, self._runtime_class).list(path)
+        return {Path(name).name for name in listed}
+
     def publish(self, folder: Path, name: str) -> str:
         """Put an adapter's folder on the artifacts' claim; its URI."""
         claims.Files(self.namespace, ARTIFACTS_CLAIM, self._runtime_class).put(folder, f"others/{name}")
@@ -135,8 +141,10 @@ class Assistants:
         more = copy.deepcopy(manifest)
         more["spec"]["adapters"].append(adapter)
         self.namespace.apply(more)
-        yield
-        self.namespace.apply(manifest)
+        try:
+            yield
+        finally:
+            self.namespace.apply(manifest)
         gone = adapter["name"]
         self.namespace.wait_for(
             "AdapterDeployment",

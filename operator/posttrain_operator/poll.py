@@ -24,14 +24,21 @@ SETTLING_SECONDS = 10.0
 RETRY_SECONDS = 2.0
 
 
-async def keep_in_step(intake: Intake, *, tools: Tools, on_first: Callable[[], None], stop: asyncio.Event) -> None:
+async def keep_in_step(
+    intake: Intake,
+    *,
+    tools: Tools,
+    on_first: Callable[[], None],
+    stop: asyncio.Event,
+    retry_seconds: float = RETRY_SECONDS,
+) -> None:
     """List until told to stop; calls `on_first` when everything is known."""
     delays = iter((SETTLING_SECONDS,))
     resources: Iterable[Resource] = WATCHED
     is_first = True
     while not stop.is_set():
         if not await _is_in_step(resources, intake, tools=tools):
-            await _pause(RETRY_SECONDS, stop=stop)
+            await _pause(retry_seconds, stop=stop)
             continue
         if is_first:
             on_first()

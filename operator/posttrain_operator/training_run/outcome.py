@@ -101,7 +101,9 @@ def parsed(message: str) -> Report | None:
 def _stopped_from_outside(ended: dict[str, Any], seen: JobSeen) -> Failure | None:
     """Who stopped a trainer that says no more than that it was stopped."""
     if ended.get("reason") == "OOMKilled":
-        message = "The trainer needed more memory than it may have (resources.memory) and was killed."
+        limits = (seen.container_status.get("resources") or {}).get("limits") or {}
+        limit = f" of {limits['memory']}" if "memory" in limits else ""
+        message = f"The trainer needed more than its memory limit{limit} and was killed: raise resources.memory."
         return Failure(reason=Reason.OUT_OF_MEMORY, message=message)
     return _deadline(seen, end=ended.get("finishedAt")) or _disruption(seen.pod) or _eviction(seen.pod)
 

@@ -120,8 +120,7 @@ def _job(
 
 
 def _template(run: TrainingRun, settings: Settings) -> PodTemplate:
-    default = PodTemplate.model_validate(settings.default_pod_template)
-    return pod_template.merged(run.spec.pod_template, default)
+    return pod_template.merged(run.spec.pod_template, settings.default_pod_template)
 
 
 def _pod_spec(

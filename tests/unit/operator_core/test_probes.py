@@ -1,0 +1,24 @@
+"""The kubelet's probes: alive at once, ready when everything was listed."""
+
+import asyncio
+
+import aiohttp
+from aiohttp.test_utils import unused_port
+
+from posttrain_operator import probes
+
+
+async def test_the_operator_is_ready_when_it_knows_the_cluster() -> None:
+    ready, port = asyncio.Event(), unused_port()
+    async with probes.served(port, ready=ready), aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+
+        async def status(path: str) -> int:
+            async with session.get(path) as response:
+                return response.status
+
+        assert await status("/healthz") == 200
+        assert await status("/readyz") == 503
+
+        ready.set()
+
+        assert await status("/readyz") == 200

@@ -1,0 +1,76 @@
+"""The children as files to read and to review. `python -m tests.unit.training_run.golden` writes them anew."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.unit.training_run.builders import SETTINGS, World, run
+
+from posttrain_api.meta import PodTemplate
+from posttrain_api.v1alpha1.training_run import TrainingRun
+from posttrain_operator.actions import Manifest
+from posttrain_operator.training_run import resources
+
+FOLDER = Path(__file__).parent / "golden"
+
+PLATFORM = replace(
+    SETTINGS,
+    claim_storage_class="fast",
+    default_pod_template=PodTemplate(runtime_class_name="nvidia", node_selector={"pool": "gpu"}),
+)
+"""A platform with words of its own."""
+
+
+def parsed(**spec: Any) -> TrainingRun:
+    """A run as plan() reads it."""
+    return TrainingRun.model_validate({**run(**spec), "status": {}})
+
+
+def _everything_said() -> dict[str, Any]:
+    return {
+        "environment": {
+            "dataset": {"configMap": {"name": "rows", "key": "train.jsonl"}},
+            "chatTemplate": {"configMap": {"name": "templates", "key": "qwen"}},
+        },
+        "evaluation": {"dataset": {"uri": "pvc://data/held-out.jsonl"}, "metrics": ["exactMatch"]},
+        "output": {"uri": "pvc://data/artifacts"},
+        "resources": {"gpus": 2, "cpu": "8", "memory": "64Gi", "sharedMemory": "8Gi"},
+        "podTemplate": {
+            "image": "registry.team/trainer:2",
+            "nodeSelector": {"gpu": "h100"},
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}],
+            "serviceAccountName": "trainer",
+        },
+        "deadlineSeconds": 3600,
+    }
+
+
+def _recipe() -> Manifest:
+    world = World()
+    return next(child for child in world.step().apply if child["kind"] == "ConfigMap")
+
+
+RENDERED: dict[str, Callable[[], Manifest]] = {
+    "recipe": _recipe,
+    "preflight": lambda: resources.preflight(parsed(), settings=SETTINGS),
+    "preflight-with-everything": lambda: resources.preflight(parsed(**_everything_said()), settings=PLATFORM),
+    "training": lambda: resources.training(parsed(), settings=SETTINGS),
+    "training-with-everything": lambda: resources.training(parsed(**_everything_said()), settings=PLATFORM),
+    "training-on-the-cpu": lambda: resources.training(parsed(resources={"gpus": 0}), settings=SETTINGS),
+    "network-policy": lambda: resources.policy(parsed(), settings=SETTINGS),
+    "claim": lambda: resources.default_claim(parsed(), settings=SETTINGS),
+    "claim-of-a-class": lambda: resources.default_claim(parsed(), settings=PLATFORM),
+}
+
+
+def main() -> None:
+    """Write every file."""
+    for name, rendered in RENDERED.items():
+        (FOLDER / f"{name}.yaml").write_text(yaml.safe_dump(rendered(), sort_keys=False, width=120, allow_unicode=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,329 @@
+"""Everything that can go wrong with a run's pods, and the reason that its user reads. Never Succeeded."""
+
+from datetime import timedelta
+
+import pytest
+from tests.unit.training_run.builders import (
+    NOW,
+    Change,
+    World,
+    at,
+    container,
+    ends,
+    in_preflight,
+    in_training,
+    job_condition,
+    job_is,
+    pass_time,
+    preflight_report,
+    reports,
+    runs,
+    text,
+    training_report,
+    waits,
+)
+
+from posttrain_api.conditions import Reason
+from posttrain_operator.training_run.observe import JobSeen
+
+MINUTES = timedelta(minutes=1)
+STOPPED = {"failure": {"reason": "TrainerStopped", "message": "stopped at step 7 of 30"}}
+
+UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+
+
+def disrupted(reason: str) -> list[dict[str, str]]:
+    return [{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": f"by {reason}"}]
+
+
+def in_sequence(*changes: Change) -> Change:
+    def change(world: World) -> None:
+        for one in changes:
+            one(world)
+
+    return change
+
+
+def of_pod(component: str, **metadata: str) -> Change:
+    """The metadata of the component's pod say this too."""
+
+    def change(world: World) -> None:
+        seen: JobSeen = getattr(world.observed, component)
+        assert seen.pod is not None
+        pod = {**seen.pod, "metadata": {**seen.pod["metadata"], **metadata}}
+        world.see(**{component: JobSeen(seen.job, pod)})
+
+    return change
+
+
+ENDS = [
+    pytest.param(ends("training"), Reason.ARTIFACT_MISSING, "exit code 0", id="exit 0 without a report"),
+    pytest.param(
+        ends("training", message="all good"), Reason.ARTIFACT_MISSING, "exit code 0", id="exit 0 with other words"
+    ),
+    pytest.param(ends("training", message='{"uid": "x"}'), Reason.ARTIFACT_MISSING, "exit code 0", id="half a report"),
+    pytest.param(ends("training", exit_code=1), Reason.TRAINER_FAILED, "exit code 1", id="exit 1"),
+    pytest.param(
+        ends("training", exit_code=137, reason="OOMKilled"),
+        Reason.OUT_OF_MEMORY,
+        "resources.memory",
+        id="out of memory",
+    ),
+    pytest.param(ends("training", exit_code=137), Reason.TRAINER_STOPPED, "137", id="killed from outside"),
+    pytest.param(ends("training", exit_code=143), Reason.TRAINER_STOPPED, "143", id="stopped without a word"),
+    pytest.param(
+        ends("training", exit_code=128, reason="StartError", message="exec: no such file"),
+        Reason.POD_REFUSED,
+        "no such file",
+        id="an image without a program",
+    ),
+    pytest.param(reports("training", exit_code=4, **STOPPED), Reason.TRAINER_STOPPED, "step 7", id="stopped"),
+    pytest.param(
+        reports("training", exit_code=3, failure={"reason": "OutputUnwritable", "message": "pvc://out is full"}),
+        Reason.OUTPUT_UNWRITABLE,
+        "pvc://out is full",
+        id="the trainer's own reason",
+    ),
+    pytest.param(
+        reports("training", uid="another", training=training_report()),
+        Reason.ARTIFACT_MISSING,
+        "another run",
+        id="a report of another run",
+    ),
+    pytest.param(
+        reports("training", preflight=preflight_report()), Reason.ARTIFACT_MISSING, "no artifact", id="no artifact"
+    ),
+    pytest.param(
+        reports("training", training=training_report(stepsCompleted=29)),
+        Reason.TRAINER_STOPPED,
+        "29 of 30",
+        id="a step is missing",
+    ),
+    pytest.param(
+        reports("training", training=training_report(stepsCompleted=0, stepsPlanned=0)),
+        Reason.TRAINER_STOPPED,
+        "0 of 0",
+        id="no step at all",
+    ),
+    pytest.param(
+        ends("training", exit_code=143, conditions=disrupted("PreemptionByScheduler")),
+        Reason.PREEMPTED,
+        "by PreemptionByScheduler",
+        id="preempted while it ran",
+    ),
+    pytest.param(
+        in_sequence(
+            reports("training", exit_code=4, **STOPPED),
+            lambda world: world.observed.training.pod["status"].update(conditions=disrupted("EvictionByEvictionAPI")),
+        ),
+        Reason.EVICTED,
+        "by EvictionByEvictionAPI",
+        id="evicted by a drain, with a last word",
+    ),
+    pytest.param(
+        at(
+            "training",
+            phase="Failed",
+            reason="Evicted",
+            message="The node was low on resource: memory.",
+            **container({"terminated": {"exitCode": 137}}),
+        ),
+        Reason.EVICTED,
+        "low on resource",
+        id="evicted by the kubelet",
+    ),
+    pytest.param(
+        at("training", phase="Failed", reason="Evicted", message="disk"), Reason.EVICTED, "disk", id="evicted before"
+    ),
+    pytest.param(
+        at("training", phase="Failed", conditions=disrupted("PreemptionByScheduler")),
+        Reason.PREEMPTED,
+        "by",
+        id="preempted before it ran",
+    ),
+    pytest.param(
+        at("training", phase="Failed", conditions=disrupted("DeletionByTaintManager")),
+        Reason.NODE_LOST,
+        "by",
+        id="the node is gone",
+    ),
+    pytest.param(
+        at("training", phase="Failed", reason="UnexpectedAdmissionError", message="no devices left"),
+        Reason.POD_REFUSED,
+        "no devices left",
+        id="refused by the node",
+    ),
+    pytest.param(
+        job_is("training", **job_condition("Failed", "DeadlineExceeded")),
+        Reason.DEADLINE_EXCEEDED,
+        "deadlineSeconds",
+        id="the deadline, without a pod",
+    ),
+    pytest.param(
+        in_sequence(
+            job_is("training", **job_condition("FailureTarget", "DeadlineExceeded")),
+            reports("training", exit_code=4, **STOPPED),
+        ),
+        Reason.DEADLINE_EXCEEDED,
+        "deadlineSeconds",
+        id="the deadline, with a last word",
+    ),
+    pytest.param(
+        in_sequence(
+            lambda world: world.observed.training.job["spec"].update(activeDeadlineSeconds=600),
+            job_is("training", startTime=text(NOW - 10 * MINUTES)),
+            reports("training", exit_code=4, **STOPPED),
+        ),
+        Reason.DEADLINE_EXCEEDED,
+        "(600)",
+        id="the deadline, seen at the pod before it is seen at the Job",
+    ),
+    pytest.param(
+        job_is("training", **job_condition("Complete")), Reason.ARTIFACT_MISSING, "pod is gone", id="the pod is gone"
+    ),
+    pytest.param(
+        job_is("training", **job_condition("Failed", "BackoffLimitExceeded", "it failed")),
+        Reason.TRAINER_STOPPED,
+        "it failed",
+        id="the pod is gone, and had failed",
+    ),
+    pytest.param(lambda world: world.see(training=JobSeen()), Reason.JOB_DELETED, "deleted", id="the Job is gone"),
+    pytest.param(
+        waits("training", "ErrImagePull", "connection refused", since=11 * MINUTES),
+        Reason.IMAGE_PULL_FAILED,
+        "connection refused",
+        id="an image that cannot be pulled for ten minutes",
+    ),
+    pytest.param(
+        waits("training", "InvalidImageName", "could not parse"),
+        Reason.IMAGE_PULL_FAILED,
+        "could not parse",
+        id="no name of an image",
+    ),
+    pytest.param(
+        waits("training", "CreateContainerConfigError", 'secret "hub" not found', since=11 * MINUTES),
+        Reason.POD_REFUSED,
+        "hub",
+        id="a secret that is missing for ten minutes",
+    ),
+    pytest.param(
+        in_sequence(runs("training"), of_pod("training", deletionTimestamp=text(NOW - MINUTES))),
+        Reason.NODE_LOST,
+        "does not answer",
+        id="a pod that should have ended long ago",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "reason", "said"), ENDS)
+def test_a_training_that_fails_says_why(change: Change, reason: Reason, said: str) -> None:
+    world = in_training()
+
+    plan = world.step(change)
+
+    assert world.reason() == reason
+    assert said in world.condition("Ready")["message"]
+    held = {"Validated": "True", "Trained": "False", "Succeeded": "False", "Ready": "False", "Stalled": "True"}
+    assert world.held() == held
+    assert world.status["phase"] == "Failed"
+    assert "artifact" not in world.status
+    assert (plan.create, plan.apply) == ((), ())
+    assert [(event.type, event.reason) for event in plan.events] == [("Warning", reason)]
+
+
+PREFLIGHT_ENDS = [
+    pytest.param(
+        reports("preflight", exit_code=3, failure={"reason": "DatasetInvalid", "message": "row 7: no completion"}),
+        Reason.DATASET_INVALID,
+        "row 7",
+        id="a bad row",
+    ),
+    pytest.param(ends("preflight"), Reason.TRAINER_FAILED, "report", id="exit 0 without a report"),
+    pytest.param(
+        reports("preflight", training=training_report()), Reason.TRAINER_FAILED, "report", id="a wrong report"
+    ),
+    pytest.param(ends("preflight", exit_code=1), Reason.TRAINER_FAILED, "exit code 1", id="exit 1"),
+    pytest.param(ends("preflight", exit_code=137, reason="OOMKilled"), Reason.OUT_OF_MEMORY, "memory", id="memory"),
+    pytest.param(waits("preflight", "InvalidImageName"), Reason.IMAGE_PULL_FAILED, "image trainer:1", id="image"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason", "said"), PREFLIGHT_ENDS)
+def test_a_preflight_that_fails_ends_the_run_before_a_gpu_is_taken(change: Change, reason: Reason, said: str) -> None:
+    world = in_preflight()
+
+    plan = world.step(change)
+
+    assert world.reason() == reason
+    assert said in world.condition("Validated")["message"]
+    assert world.held() == {"Validated": "False", "Succeeded": "False", "Ready": "False", "Stalled": "True"}
+    assert plan.apply == ()
+
+
+WAITS = [
+    pytest.param(
+        in_sequence(
+            at("training", conditions=[UNSCHEDULABLE]), lambda world: world.observed.training.pod.update(spec={})
+        ),
+        Reason.UNSCHEDULABLE,
+        "0/1 nodes",
+        id="no node",
+    ),
+    pytest.param(
+        waits("training", "ErrImagePull", "dial tcp 127.0.0.1:1: connection refused"),
+        Reason.IMAGE_PULL_FAILED,
+        "connection refused",
+        id="an image that cannot be pulled yet",
+    ),
+    pytest.param(
+        waits("training", "CreateContainerConfigError", 'secret "hub" not found'),
+        Reason.POD_REFUSED,
+        "hub",
+        id="a secret that is missing",
+    ),
+    pytest.param(waits("training", "ContainerCreating"), Reason.PULLING_IMAGE, "pulls", id="the image comes"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason", "said"), WAITS)
+def test_waiting_is_no_failure(change: Change, reason: Reason, said: str) -> None:
+    world = in_training()
+
+    plan = world.step(change)
+
+    assert world.reason() == reason
+    assert said in world.condition("Reconciling")["message"]
+    assert "Stalled" not in world.held()
+    assert "finishedAt" not in world.status
+    assert plan.recheck_seconds is not None
+
+
+def test_both_words_for_a_failed_pull_are_written_once() -> None:
+    world = in_training()
+    world.step(waits("training", "ErrImagePull", "connection refused"))
+    before = world.status
+
+    world.step(waits("training", "ImagePullBackOff", 'Back-off pulling image "x": ErrImagePull: connection refused'))
+
+    assert world.status == before
+
+
+def test_an_image_gets_ten_minutes() -> None:
+    world = in_training()
+    almost = world.step(waits("training", "ErrImagePull", "refused", since=9.5 * MINUTES))
+    assert "Reconciling" in world.held()
+    assert almost.recheck_seconds == 30
+
+    world.step(pass_time(timedelta(seconds=30)))
+
+    assert world.held()["Stalled"] == "True"
+
+
+def test_a_pod_on_its_way_out_may_still_report() -> None:
+    world = in_training()
+    world.step(runs("training"), of_pod("training", deletionTimestamp=text(NOW + MINUTES)))
+    assert world.status["phase"] == "Training"
+
+    world.step(reports("training", training=training_report()))
+
+    assert world.status["phase"] == "Succeeded"

@@ -1,0 +1,139 @@
+"""What of the watches is a run's own: by owner, not by label."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from tests.unit.training_run.builders import NOW, SETTINGS, UID, container, run, trainer_status
+
+from posttrain_api import labels
+from posttrain_api.trainer_contract import TrainerStatus
+from posttrain_operator.actions import Manifest
+from posttrain_operator.kind import Tools
+from posttrain_operator.kube import Api
+from posttrain_operator.pods import Pods
+from posttrain_operator.store import Store
+from posttrain_operator.training_run import handler
+from posttrain_operator.training_run.observe import Observed, observe
+
+
+@dataclass
+class Trainers:
+    """Stands in for trainer pods."""
+
+    asked: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+
+    async def trainer_status(self, uid: str, address: str) -> TrainerStatus:
+        """What every trainer says."""
+        self.asked.append(f"{uid} {address}")
+        return trainer_status(1)
+
+    def forget(self, uids: list[str]) -> None:
+        """A pod is over."""
+        self.forgotten += uids
+
+
+def child(kind: str, name: str, *, owner: str, owner_kind: str = "TrainingRun", **more: Any) -> Manifest:
+    reference = {"kind": owner_kind, "name": "dates", "uid": owner, "controller": True}
+    metadata = {
+        "name": name,
+        "namespace": "team",
+        "uid": f"uid-of-{name}",
+        "resourceVersion": "5",
+        "creationTimestamp": "2026-11-21T12:00:00Z",
+        "labels": {labels.TRAINING_RUN: "dates"},
+        "ownerReferences": [reference],
+    }
+    return {"apiVersion": "v1", "kind": kind, "metadata": metadata, **more}
+
+
+def pod(name: str, job: str, **status: Any) -> Manifest:
+    return child("Pod", name, owner=f"uid-of-{job}", owner_kind="Job", status=status)
+
+
+def tools(*seen: Manifest, trainers: Trainers | None = None) -> Tools:
+    store = Store()
+    for manifest in seen:
+        store.put(manifest)
+    pods = cast(Pods, trainers or Trainers())
+    return Tools(SETTINGS, store, cast(Api, None), pods, cast(ThreadPoolExecutor, None), lambda: NOW)
+
+
+async def test_a_run_without_children_is_bare() -> None:
+    assert await observe(run(), tools=tools()) == Observed()
+
+
+async def test_children_are_told_by_their_names() -> None:
+    seen = [
+        child("ConfigMap", "dates-0-recipe", owner=UID, data={}),
+        child("NetworkPolicy", "dates-trainer", owner=UID),
+        child("Job", "dates-0-preflight", owner=UID),
+        child("Job", "dates-0-0", owner=UID),
+        pod("dates-0-0-x", "dates-0-0"),
+    ]
+
+    found = await observe(run(), tools=tools(*seen))
+
+    assert found.recipe
+    assert found.policy
+    assert found.preflight.job
+    assert found.training.job
+    assert found.preflight.pod is None
+    assert found.training.pod
+    assert found.training.pod["metadata"]["name"] == "dates-0-0-x"
+    assert found.leftovers == ()
+
+
+async def test_a_pod_with_our_labels_that_the_job_does_not_own_is_not_believed() -> None:
+    forged = pod("forged", "another-job", **container({"terminated": {"exitCode": 0, "message": "{}"}}))
+
+    found = await observe(run(), tools=tools(child("Job", "dates-0-0", owner=UID), forged))
+
+    assert found.training.pod is None
+
+
+async def test_what_an_earlier_run_of_the_name_left_is_told_apart() -> None:
+    left = child("Job", "dates-0-0", owner="uid-of-an-earlier-run")
+
+    found = await observe(run(), tools=tools(left))
+
+    assert found.training.job is None
+    assert [leftover["metadata"]["name"] for leftover in found.leftovers] == ["dates-0-0"]
+
+
+async def test_the_newest_pod_of_a_job_counts() -> None:
+    older, newer = pod("older", "dates-0-0"), pod("newer", "dates-0-0")
+    newer["metadata"]["creationTimestamp"] = "2026-11-21T12:00:01Z"
+
+    found = await observe(run(), tools=tools(child("Job", "dates-0-0", owner=UID), newer, older))
+
+    assert found.training.pod
+    assert found.training.pod["metadata"]["name"] == "newer"
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"),
+    [
+        pytest.param({"podIP": "10.0.0.7", **container({"running": {}})}, ["uid-of-pod 10.0.0.7"], id="running"),
+        pytest.param(container({"running": {}}), [], id="without an address"),
+        pytest.param({"podIP": "10.0.0.7", **container({"waiting": {}})}, [], id="waiting"),
+        pytest.param({"podIP": "10.0.0.7", **container({"terminated": {}})}, [], id="ended"),
+    ],
+)
+async def test_only_a_trainer_that_runs_is_asked(status: Manifest, asked: list[str]) -> None:
+    trainers = Trainers()
+
+    await observe(
+        run(), tools=tools(child("Job", "dates-0-0", owner=UID), pod("pod", "dates-0-0", **status), trainers=trainers)
+    )
+
+    assert trainers.asked == asked
+    assert trainers.forgotten == ([] if asked else ["uid-of-pod"])
+
+
+async def test_the_kind_decides_from_what_is_seen() -> None:
+    plan = await handler.kind(tools()).decide(run(), None)
+
+    assert [manifest["kind"] for manifest in plan.apply] == ["ConfigMap", "Job"]

@@ -1,0 +1,86 @@
+"""Children as whole objects, and what every pod of a run keeps to."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from tests.unit.training_run.builders import SETTINGS, World
+from tests.unit.training_run.golden import FOLDER, PLATFORM, RENDERED, parsed
+
+from posttrain_api.trainer_contract import RunConfig
+from posttrain_api.uri import local_path
+from posttrain_operator.training_run import resources
+
+
+@pytest.mark.parametrize("name", RENDERED)
+def test_children_are_as_the_golden_files_say(name: str) -> None:
+    assert RENDERED[name]() == yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+
+
+def test_there_is_no_golden_file_without_a_child() -> None:
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == RENDERED.keys()
+
+
+def test_the_trainer_reads_the_recipe_that_was_frozen() -> None:
+    world = World()
+    world.step()
+
+    assert RunConfig.model_validate(world.config).recipe.hyperparameters.learning_rate == 2e-4
+
+
+def test_what_a_recipe_names_is_mounted_where_its_uri_says() -> None:
+    job = resources.training(parsed(output={"uri": "pvc://results/a"}), settings=SETTINGS)
+    mounts = job["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+
+    for uri in ("pvc://models", "pvc://data", "pvc://results"):
+        assert str(local_path(uri)) in [mount["mountPath"] for mount in mounts]
+
+
+@pytest.mark.parametrize(
+    ("spec", "read_only"),
+    [
+        pytest.param(
+            {"output": {"uri": "pvc://results"}}, {"models": True, "data": True, "results": False}, id="apart"
+        ),
+        pytest.param(
+            {"output": {"uri": "pvc://data/out"}}, {"models": True, "data": False}, id="output beside the data"
+        ),
+        pytest.param({"output": {"uri": "pvc://models/out"}}, {"models": False, "data": True}, id="beside the base"),
+        pytest.param(
+            {"evaluation": {"dataset": {"uri": "pvc://held/a"}}, "output": {"uri": "pvc://data"}},
+            {"models": True, "data": False, "held": True},
+            id="held-out rows on a claim of their own",
+        ),
+    ],
+)
+def test_a_claim_is_mounted_once_and_only_the_output_is_written(
+    spec: dict[str, Any], read_only: dict[str, bool]
+) -> None:
+    template = resources.preflight(parsed(**spec), settings=SETTINGS)["spec"]["template"]["spec"]
+    names = {
+        volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+        for volume in template["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    mounts = [mount for mount in template["containers"][0]["volumeMounts"] if mount["name"] in names]
+
+    assert len(names) == len(mounts) == len(read_only)
+    assert {names[mount["name"]]: mount.get("readOnly", False) for mount in mounts} == read_only
+
+
+@pytest.mark.parametrize("component", ["preflight", "training"])
+@pytest.mark.parametrize("settings", [SETTINGS, PLATFORM], ids=["plain", "platform"])
+def test_every_pod_is_restricted(component: str, settings: Any) -> None:
+    pod = getattr(resources, component)(parsed(), settings=settings)["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert "command" not in container
+    assert "hostPath" not in json.dumps(pod)
+
+
+def test_preflight_takes_no_gpu() -> None:
+    assert "nvidia.com/gpu" not in json.dumps(resources.preflight(parsed(), settings=SETTINGS))

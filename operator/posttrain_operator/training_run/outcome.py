@@ -17,6 +17,8 @@ from posttrain_operator.training_run.observe import JobSeen
 
 NODE_PATIENCE = timedelta(seconds=10)
 """How long after a pod's last moment a silent kubelet counts as lost."""
+POD_PATIENCE = timedelta(seconds=10)
+"""How long a Job may be without a pod before that is worth a word."""
 DISRUPTIONS = {
     "PreemptionByScheduler": Reason.PREEMPTED,
     "DeletionByTaintManager": Reason.NODE_LOST,
@@ -203,8 +205,17 @@ def _job_end(seen: JobSeen) -> Failure | None:
 
 def _waiting(seen: JobSeen, *, now: datetime) -> Outcome:
     if seen.pod is None:
-        return Outcome("Waiting", Reason.PENDING, pod_waiting.WAITING_FOR_A_NODE)
+        return _without_a_pod(seen.job or {}, now=now)
     found = pod_waiting.waiting(seen.pod)
     if found.is_final(now):
         return Outcome("Ended", found.reason, found.message)
     return Outcome("Waiting", found.reason, found.message, recheck_at=found.gives_up_at or _last_moment(seen.pod))
+
+
+def _without_a_pod(job: Manifest, *, now: datetime) -> Outcome:
+    """A pod comes within a second, or something does not let the Job controller make it, such as a quota."""
+    wondering_at = datetime.fromisoformat(job["metadata"]["creationTimestamp"]) + POD_PATIENCE
+    if now < wondering_at:
+        return Outcome("Waiting", Reason.PENDING, pod_waiting.WAITING_FOR_A_NODE, recheck_at=wondering_at)
+    name = job["metadata"]["name"]
+    return Outcome("Waiting", Reason.PENDING, f"The Job has no pod yet: `kubectl describe job {name}` says why.")

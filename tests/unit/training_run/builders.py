@@ -163,9 +163,13 @@ class World:
             case "PersistentVolumeClaim", _:
                 self.see(has_default_claim=True)
             case "Job", "preflight":
-                self.see(preflight=JobSeen({**manifest, "status": {}}))
+                self.see(preflight=self._made(manifest))
             case "Job", "training":
-                self.see(training=JobSeen({**manifest, "status": {}}))
+                self.see(training=self._made(manifest))
+
+    def _made(self, job: Manifest) -> JobSeen:
+        metadata = {**job["metadata"], "creationTimestamp": text(self.now)}
+        return JobSeen({**job, "metadata": metadata, "status": {}})
 
 
 def at(component: str, **status: Any) -> Change:

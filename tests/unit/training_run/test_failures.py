@@ -36,6 +36,13 @@ def disrupted(reason: str) -> list[dict[str, str]]:
     return [{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": f"by {reason}"}]
 
 
+def other_recipe(world: World) -> str:
+    """The frozen run.json with another rank."""
+    assert world.observed.recipe is not None
+    found: str = world.observed.recipe["data"]["run.json"].replace('"rank": 16', '"rank": 8')
+    return found
+
+
 def in_sequence(*changes: Change) -> Change:
     def change(world: World) -> None:
         for one in changes:
@@ -89,6 +96,15 @@ ENDS = [
         Reason.ARTIFACT_MISSING,
         "another run",
         id="a report of another run",
+    ),
+    pytest.param(
+        in_sequence(
+            reports("training", training=training_report()),
+            lambda world: world.observed.recipe["data"].update({"run.json": other_recipe(world)}),
+        ),
+        Reason.ARTIFACT_MISSING,
+        "another recipe",
+        id="a report of another recipe",
     ),
     pytest.param(
         reports("training", preflight=preflight_report()), Reason.ARTIFACT_MISSING, "no artifact", id="no artifact"
@@ -296,6 +312,17 @@ def test_waiting_is_no_failure(change: Change, reason: Reason, said: str) -> Non
     assert "Stalled" not in world.held()
     assert "finishedAt" not in world.status
     assert plan.recheck_seconds is not None
+
+
+def test_a_job_without_a_pod_is_worth_a_word_after_ten_seconds() -> None:
+    world = in_training()
+    assert world.step().recheck_seconds == 10
+    before = world.status
+
+    world.step(pass_time(timedelta(seconds=10)))
+
+    assert world.status["phase"] == before["phase"] == "Pending"
+    assert "kubectl describe job dates-0-0" in world.condition("Reconciling")["message"]
 
 
 def test_both_words_for_a_failed_pull_are_written_once() -> None:

@@ -14,7 +14,7 @@ from posttrain_trainer.template import ChatFormat
 
 ROWS = [
     Row(number, [{"role": "user", "content": "x" * number}, {"role": "assistant", "content": "y" * (number % 3)}])
-    for number in range(1, 12)
+    for number in (7, 1, 11, 3, 10, 2, 9, 4, 8, 6, 5)
 ]
 
 

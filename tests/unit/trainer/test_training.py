@@ -72,6 +72,8 @@ def test_the_artifact_holds_its_proof_and_what_lies_beside_it(trained: tuple[Tra
         "tokenizer_config.json",
     ]
     assert (folder / "chat_template.jinja").read_text() == builders.CHATML
+    modules = json.loads((folder / "adapter_config.json").read_text())["target_modules"]
+    assert modules == sorted(modules), "in a set's order they would change the digest from process to process"
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3]

@@ -45,12 +45,32 @@ def test_loss_and_accuracy_are_means_over_trained_tokens(plain: Any, chat: ChatF
     )
 
 
-def test_answers_do_not_depend_on_the_batch_and_keep_their_order(plain: Any, chat: ChatFormat) -> None:
+def test_answers_do_not_depend_on_the_batch(plain: Any, chat: ChatFormat) -> None:
     questions = task.questions(chat, Rows("rows", ROWS, "", []))
     together = evaluate.generated(plain, chat, questions, between=lambda: None)
     longest = max(questions, key=lambda question: len(question.answer))
     alone = [evaluate.generated(plain, chat, [question, longest], between=lambda: None)[0] for question in questions]
     assert together == alone
+
+
+class CountingModel:
+    """Answers with the number of tokens that it was asked with."""
+
+    device = "cpu"
+
+    def __init__(self, chat: ChatFormat) -> None:
+        self._tokenizer = chat.tokenizer
+
+    def generate(self, *, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        texts = [f"{count:04}" for count in attention_mask.sum(1).tolist()]
+        return torch.cat([input_ids, torch.tensor(self._tokenizer(texts)["input_ids"])], dim=1)
+
+
+def test_each_question_gets_its_own_answer(chat: ChatFormat) -> None:
+    questions = task.questions(chat, Rows("rows", ROWS, "", []))
+    answers = evaluate.generated(CountingModel(chat), chat, questions, between=lambda: None)
+    assert answers == [f"{len(question.token_ids):04}" for question in questions]
+    assert len(set(answers)) == len(ROWS)
 
 
 def test_a_batch_padded_to_its_longest_stays_within_the_limit() -> None:

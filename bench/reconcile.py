@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kubernetes import client, watch
@@ -25,7 +26,7 @@ NUM_BURST = 300
 LABEL = "posttrain.dev/training-run"
 
 
-def rows(access: Access) -> list[Row]:
+def rows(access: Access, _scratch: Path) -> list[Row]:
     """Measure on a cluster with the operator installed; its nodes are cordoned for as long."""
     with _cordoned(access):
         return [*_sequential(access), *_burst(access)]
@@ -33,11 +34,15 @@ def rows(access: Access) -> list[Row]:
 
 @contextmanager
 def _cordoned(access: Access) -> Iterator[None]:
-    for command in ("cordon", "uncordon"):
-        shown = access.kubectl(command, "--selector=")
-        assert shown.returncode == 0, shown.stderr
-        if command == "cordon":
-            yield
+    _for_all_nodes(access, "cordon")
+    yield
+    _for_all_nodes(access, "uncordon")
+
+
+def _for_all_nodes(access: Access, command: str) -> None:
+    names = access.kubectl("get", "nodes", "-o", "name").stdout.split()
+    shown = access.kubectl(command, *names)
+    assert shown.returncode == 0, shown.stderr
 
 
 @contextmanager
@@ -55,16 +60,21 @@ class _Preflights:
         self.seen: dict[str, float] = {}
         self._new: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._namespace = namespace
+        self._stream = watch.Watch()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         jobs = client.BatchV1Api(self._namespace.client.client)
         arguments = {"namespace": self._namespace.name, "label_selector": LABEL, "deserialize": False}
-        for event in watch.Watch().stream(jobs.list_namespaced_job, **arguments):
+        for event in self._stream.stream(jobs.list_namespaced_job, **arguments):
             name = event["object"]["metadata"]["labels"][LABEL]
             if name not in self.seen:
                 self.seen[name] = time.monotonic()
                 self._new.put(name)
+
+    def close(self) -> None:
+        """End the watch."""
+        self._stream.stop()
 
     def wait_for(self, count: int, *, within: float) -> None:
         """Return when this many have come since the last call."""
@@ -97,6 +107,7 @@ def _sequential(access: Access) -> list[Row]:
             returned = time.monotonic()
             preflights.wait_for(1, within=30)
             latencies.append(preflights.seen[name] - returned)
+        preflights.close()
     p50, p95 = statistics.median(latencies), sorted(latencies)[int(NUM_SEQUENTIAL * 0.95)]
     return [
         Row("create -> preflight Job, one after another, p50", f"{p50:.3f} s", "0.1 s", p50 <= 0.1),
@@ -113,7 +124,7 @@ class _Cost:
 
 def _cost(access: Access) -> _Cost:
     """What the operator says of itself on /metrics."""
-    pods = Namespace(access, OPERATOR_NAMESPACE).list("Pod", "app.kubernetes.io/name=posttrain-operator")
+    pods = Namespace(access, OPERATOR_NAMESPACE).list("Pod", "app.kubernetes.io/component=operator")
     path = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pods[0]['metadata']['name']}:8080/proxy/metrics"
     shown = access.kubectl("get", "--raw", path)
     assert shown.returncode == 0, shown.stderr
@@ -141,6 +152,7 @@ def _burst(access: Access) -> list[Row]:
         took = max(preflights.seen.values()) - created
         for index in range(NUM_BURST):
             namespace.wait_for("TrainingRun", f"run-{index}", _is_settled, within=60, what="settled")
+        preflights.close()
         after = _cost(access)
     cpu_ms = (after.cpu_seconds - before.cpu_seconds) / NUM_BURST * 1000
     memory_mb = after.memory_bytes / 1e6

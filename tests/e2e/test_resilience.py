@@ -7,7 +7,7 @@ from tests.e2e.assistants import Assistants, adapter_state
 from tests.e2e.conftest import OPERATOR_NAMESPACE
 from tests.live import Namespace, has_condition
 
-OPERATOR = "app.kubernetes.io/name=posttrain-operator"
+OPERATOR = "app.kubernetes.io/component=operator"
 
 
 def kill_operator(assistants: Assistants) -> Callable[[], None]:

@@ -87,8 +87,11 @@ async def _answer(
 
 
 def _client(url: str) -> openai.AsyncOpenAI:
+    address = urlsplit(url)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise Failure(f"{url}: write a URL such as http://127.0.0.1:8000")
     # A proxy of the environment cannot reach this machine's own ports.
-    is_local = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+    is_local = address.hostname in ("127.0.0.1", "localhost", "::1")
     timeout = openai.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
     http = openai.DefaultAsyncHttpxClient(trust_env=not is_local, timeout=timeout)
     base_url = f"{url.rstrip('/').removesuffix('/v1')}/v1"
@@ -110,5 +113,3 @@ def _failures(url: str) -> Iterator[None]:
         raise Failure(f"no answer from {url}: {one_line(str(problem.__cause__ or problem))}") from problem
     except openai.APIError as problem:
         raise Failure(f"{url} answered {_sentence(problem)}") from problem
-    except ValueError as problem:
-        raise Failure(f"{url}: {one_line(str(problem))}") from problem

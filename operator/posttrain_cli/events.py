@@ -11,14 +11,12 @@ import urllib3
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
-from posttrain_api.v1alpha1 import GROUP, VERSION
+from posttrain_cli import connect
 
 Object = dict[str, Any]
 PAUSE_SECONDS = 0.5
 """Between two connections: a server that closes each watch at once is not asked in a tight loop."""
 WATCH_SECONDS = 300
-TIMEOUT_SECONDS = (10, 90)
-"""To connect, and between two bytes: the API server sends a bookmark every minute, so more silence is a dead line."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,14 @@ class Refused:
     problem: ApiException | urllib3.exceptions.HTTPError
 
 
-Event = Listed | Changed | Lost | Refused
+@dataclass(frozen=True)
+class Ended:
+    """The thread of a kind is over, be it by an error of ours that it printed: nothing more will be heard of it."""
+
+    kind: Kind
+
+
+Event = Listed | Changed | Lost | Refused | Ended
 
 
 @contextmanager
@@ -92,8 +97,8 @@ class _Watcher(threading.Thread):
         pause_seconds: float,
     ) -> None:
         super().__init__(name=f"watch {kind.plural}", daemon=True)
-        self._api = client.CustomObjectsApi(connection)
-        self._place = (GROUP, VERSION, namespace, kind.plural)
+        self._connection = connection
+        self._namespace = namespace
         self._kind = kind
         self._happened = happened
         self._pause_seconds = pause_seconds
@@ -107,6 +112,12 @@ class _Watcher(threading.Thread):
 
     def run(self) -> None:
         """Until stop() or a refusal."""
+        try:
+            self._follow()
+        finally:
+            self._happened.put(Ended(self._kind))
+
+    def _follow(self) -> None:
         has_listed = False
         while not self._stopped.is_set():
             try:
@@ -123,7 +134,7 @@ class _Watcher(threading.Thread):
 
     def _list(self) -> str:
         """Tell of every object there is; the version from which to watch."""
-        answer: Any = self._api.list_namespaced_custom_object(*self._place, _request_timeout=TIMEOUT_SECONDS)
+        answer = connect.get(self._connection, self._namespace, self._kind.plural).json()
         self._happened.put(Listed(self._kind, answer["items"]))
         version: str = answer["metadata"]["resourceVersion"]
         return version
@@ -131,20 +142,24 @@ class _Watcher(threading.Thread):
     def _watch_from(self, version: str) -> None:
         """Tell of each change, over as many connections as it takes, until one breaks."""
         while not self._stopped.is_set():
-            stream = self._watch.stream(  # type: ignore[no-untyped-call]
-                self._api.list_namespaced_custom_object,
-                *self._place,
-                resource_version=version,
-                allow_watch_bookmarks=True,
-                timeout_seconds=WATCH_SECONDS,
-                _request_timeout=TIMEOUT_SECONDS,
-            )
-            for event in stream:
+            for event in self._watch.stream(  # type: ignore[no-untyped-call]
+                self._open, resource_version=version, timeout_seconds=WATCH_SECONDS
+            ):
                 item: Object = event["raw_object"]
                 version = item["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
                     self._happened.put(Changed(self._kind, item, is_deleted=event["type"] == "DELETED"))
             self._stopped.wait(self._pause_seconds)
+
+    def _open(self, *, resource_version: str, timeout_seconds: int, **_: object) -> Any:
+        """The request of a watch, as the library's Watch wants to call it."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(timeout_seconds),
+        }
+        return connect.get(self._connection, self._namespace, self._kind.plural, query=query)
 
 
 def _is_too_old(problem: Exception) -> bool:

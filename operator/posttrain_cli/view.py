@@ -4,7 +4,7 @@ Objects are read as plain JSON, not through the models: an older CLI must still 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rich.console import RenderableType
@@ -19,7 +19,6 @@ Object = Mapping[str, Any]
 Outcome = Literal["Waiting", "Ready", "Stalled"]
 
 MARK_WIDTH = 1
-PERCENT_WIDTH = 5
 GAP = 2
 MIN_BAR, MAX_BAR = 4, 16
 STYLES: Mapping[Outcome, str] = {"Waiting": "cyan", "Ready": "green", "Stalled": "red"}
@@ -181,26 +180,36 @@ class Widths:
     phase: int
     count: int
     measure: int
-    left: int
+    """Of rows that have a time left behind it."""
     bar: int
     """What remains, within limits; 0 where that is too little."""
 
 
 def widths(rows: Sequence[Row], *, width: int) -> Widths:
     """The parts' widths on a terminal of this width."""
-    name, phase = _width(row.name for row in rows), _width(row.phase for row in rows)
-    count, measure = _width(row.count for row in rows), _width(row.measure for row in rows)
-    left = _width(_left(row) for row in rows)
-    rest = width - MARK_WIDTH - name - phase - PERCENT_WIDTH - count - measure - left - 5 * GAP
-    return Widths(name, phase, count, measure, left, bar=min(MAX_BAR, rest) if rest >= MIN_BAR else 0)
+    wide = Widths(
+        name=_width(row.name for row in rows),
+        phase=_width(row.phase for row in rows),
+        count=_width(row.count for row in rows),
+        measure=_width(row.measure for row in rows if row.left),
+        bar=0,
+    )
+    numbers = _width(f"{_numbers(row, wide)}{_left(row)}" for row in rows if row.percent is not None)
+    rest = width - MARK_WIDTH - wide.name - wide.phase - numbers - 3 * GAP
+    return replace(wide, bar=min(MAX_BAR, rest) if rest >= MIN_BAR else 0)
 
 
 def _width(texts: Iterable[str]) -> int:
     return max(map(len, texts), default=0)
 
 
+def _numbers(shown: Row, wide: Widths) -> str:
+    measure = f"  {shown.measure:<{wide.measure if shown.left else 0}}" if shown.measure or shown.left else ""
+    return f"{shown.percent or 0:4}%  {shown.count:<{wide.count}}{measure}"
+
+
 def _left(shown: Row) -> str:
-    return f"{shown.left} left" if shown.left else ""
+    return f"  {shown.left} left" if shown.left else ""
 
 
 def bar(percent: int, style: str, *, width: int) -> Text:
@@ -214,11 +223,9 @@ def detail(shown: Row, wide: Widths) -> Text:
     if shown.percent is None or shown.outcome == "Stalled":
         style = "red" if shown.outcome == "Stalled" else "dim"
         return Text(shown.why or shown.measure, style, no_wrap=True, overflow="ellipsis")
-    numbers = f"{shown.percent:{PERCENT_WIDTH - 1}}%  {shown.count:<{wide.count}}  {shown.measure:<{wide.measure}}"
-    rest = [(f"  {_left(shown)}", "bold")] if shown.left else []
-    rest += [(f"  {shown.why}", "dim")] if shown.why else []
     drawn = bar(shown.percent, STYLES[shown.outcome], width=wide.bar)
-    return Text.assemble(drawn, numbers, *rest, no_wrap=True, overflow="ellipsis")
+    left, why = (_left(shown), "bold"), (f"  {shown.why}" if shown.why else "", "dim")
+    return Text.assemble(drawn, _numbers(shown, wide), left, why, no_wrap=True, overflow="ellipsis")
 
 
 def table(rows: Sequence[Row], *, waiting: RenderableType, width: int, max_rows: int) -> Table:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from posttrain_api.v1alpha1 import adapter_deployment, training_run
 from posttrain_cli import events, view
-from posttrain_cli.events import Changed, Event, Kind, Listed, Lost, Object, Refused
+from posttrain_cli.events import Changed, Ended, Event, Kind, Listed, Lost, Object, Refused
 from posttrain_cli.failure import Failure
 
 KINDS = (
@@ -72,6 +72,8 @@ class Followed:
         match event:
             case Refused(problem):
                 raise problem
+            case Ended(kind):
+                raise AssertionError(f"the watch of {kind.plural} has ended")
             case Lost(kind):
                 self.lost.add(kind.name)
             case Listed(kind, found):

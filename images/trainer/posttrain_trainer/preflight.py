@@ -30,8 +30,11 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     )
     stop.check("in preflight")
     folder = output / config.name / config.uid
-    folder.mkdir(parents=True, exist_ok=True)
-    report.write_json(folder / PREFLIGHT_FILE, found.to_json())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        report.write_json(folder / PREFLIGHT_FILE, found.to_json())
+    except OSError as error:
+        raise unwritable(recipe.output.uri, folder, error) from error
     return found
 
 
@@ -45,11 +48,16 @@ def check_writable(folder: Path, uri: str) -> None:
             os.fsync(file.fileno())
         trial.unlink()
     except OSError as error:
-        raise Refused(
-            Reason.OUTPUT_UNWRITABLE,
-            f"output {uri}: {folder} cannot be written: {error.strerror}: "
-            "check the claim's access mode, its free space and the pod's user",
-        ) from error
+        raise unwritable(uri, folder, error) from error
+
+
+def unwritable(uri: str, folder: Path, error: OSError) -> Refused:
+    """What to say where an output cannot be written."""
+    return Refused(
+        Reason.OUTPUT_UNWRITABLE,
+        f"output {uri}: {folder} cannot be written: {error.strerror or error}: "
+        "check the claim's access mode, its free space and the pod's user",
+    )
 
 
 def mask(chat: ChatFormat, example: Example) -> str:

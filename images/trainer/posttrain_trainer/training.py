@@ -4,21 +4,35 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from posttrain_api import uri
 from posttrain_api.artifact import BaseReference, Manifest, base_digest, digest_of
+from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig, TrainingReport
 from posttrain_api.v1alpha1.training_run import EvaluationResult
-from posttrain_trainer import card, evaluate, export, model, preflight, probe, report, task
+from posttrain_trainer import card, evaluate, export, model, preflight, probe, report, steps, task
 from posttrain_trainer.evaluate import Measurement
 from posttrain_trainer.methods import sft
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
-from posttrain_trainer.refusal import Stop
+from posttrain_trainer.refusal import Refused, Stop
 from posttrain_trainer.task import Task
 
 
 def train(config: RunConfig, places: Places, progress: Progress, stop: Stop) -> TrainingReport:
     """Train a run and publish its artifact; Refused and Stopped leave nothing published."""
+    try:
+        return _trained(config, places, progress, stop)
+    except torch.OutOfMemoryError as error:
+        raise Refused(
+            Reason.OUT_OF_MEMORY,
+            f"{progress.place}: the GPU's memory is full: lower maxLength or effectiveBatchSize, or set "
+            f"gradientCheckpointing: {error}",
+        ) from error
+
+
+def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) -> TrainingReport:
     recipe = config.recipe
     folder = places.path(recipe.base_model.uri)
     preflight.check_writable(places.path(recipe.output.uri), recipe.output.uri)
@@ -67,7 +81,10 @@ class _Publication:
             return manifest
 
         unique = f"{self._config.uid}-{self._config.round}"
-        artifact = export.publish(self._parent, self._location, unique, write)
+        try:
+            artifact = export.publish(self._parent, self._location, unique, write)
+        except OSError as error:
+            raise preflight.unwritable(self._config.recipe.output.uri, self._parent, error) from error
         assert artifact == found[0].artifact
         return found[0]
 
@@ -91,7 +108,7 @@ class _Publication:
         return TrainingReport(
             artifact=export.summary(manifest, export.location(self._location, manifest)),
             steps_completed=progress.status.step,
-            steps_planned=progress.status.total_steps,
+            steps_planned=steps.total(len(self._task.training), self._config.recipe.hyperparameters),
             metrics=progress.status.metrics,
             evaluation=EvaluationResult(before=before.metrics, after=after.metrics, rows=len(self._task.held_out)),
             dataset_digest=self._task.dataset_digest,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -123,17 +124,22 @@ def test_a_stop_is_a_report_with_its_own_exit_code(given: dict[str, Any], tmp_pa
 def test_what_nobody_expected_is_a_report_too(
     given: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    with socket.create_server(("", 0)) as taken:
+        report, code = outcome(tmp_path, given, "--status-port", str(taken.getsockname()[1]))
+    assert report.failure is not None
+    assert (report.failure.reason, code) == (Reason.TRAINER_FAILED, trainer_contract.EXIT_UNEXPECTED)
+    assert report.failure.message == "OSError: [Errno 98] Address already in use"
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_output_that_fills_up_is_refused(given: dict[str, Any], tmp_path: Path) -> None:
     taken = tmp_path / "claims" / "out" / "double"
     taken.parent.mkdir(parents=True)
     taken.write_text("a file where the run's folder should be")
     report, code = outcome(tmp_path, given)
     assert report.failure is not None
-    assert (report.failure.reason, code) == (Reason.TRAINER_FAILED, trainer_contract.EXIT_UNEXPECTED)
-    assert (
-        report.failure.message
-        == f"NotADirectoryError: [Errno 20] Not a directory: '{taken}/.unpublished-{builders.UID}-0'"
-    )
-    assert "Traceback" in capsys.readouterr().err
+    assert (report.failure.reason, code) == (Reason.OUTPUT_UNWRITABLE, trainer_contract.EXIT_REFUSED)
+    assert report.failure.message.startswith(f"output pvc://out: {taken} cannot be written: Not a directory: check")
 
 
 def test_the_message_goes_where_the_kubelet_looks(given: dict[str, Any], tmp_path: Path) -> None:

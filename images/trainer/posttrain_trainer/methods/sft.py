@@ -6,7 +6,6 @@ Nothing of the data is left for TRL to decide: no template, no mask, no truncati
 import tempfile
 from typing import Any
 
-import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import PrinterCallback, TrainerCallback
@@ -37,7 +36,9 @@ def train(model: Any, recipe: Recipe, task: Task, precision: Precision, progress
     with tempfile.TemporaryDirectory(prefix="posttrain-") as folder:
         training = trainer(model, recipe, task, precision, folder)
         training.add_callback(_Watch(progress, stop))
-        _run(training, progress, stop)
+        training.train()
+    stop.check(progress.place)
+    _check_finite(progress)
     training.model.gradient_checkpointing_disable()
     return training.model.eval()
 
@@ -105,19 +106,6 @@ def arguments(recipe: Recipe, task: Task, precision: Precision, folder: str) -> 
         "report_to": "none",
         "disable_tqdm": True,
     }
-
-
-def _run(training: SFTTrainer, progress: Progress, stop: Stop) -> None:
-    try:
-        training.train()
-    except torch.OutOfMemoryError as error:
-        raise Refused(
-            Reason.OUT_OF_MEMORY,
-            f"{progress.place}: the GPU's memory is full: lower maxLength or effectiveBatchSize, or set "
-            f"gradientCheckpointing: {error}",
-        ) from error
-    stop.check(progress.place)
-    _check_finite(progress)
 
 
 def _check_finite(progress: Progress) -> None:

@@ -27,6 +27,8 @@ def access() -> Iterator[Access]:
     assert applied.returncode == 0, applied.stderr
     established = access.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     assert established.returncode == 0, established.stderr
+    # A garbage collector that is already running learns of new kinds only within half a minute, and then backs off.
+    cluster.restart("kube-controller-manager")
     yield access
     assert cluster.down() == []
 

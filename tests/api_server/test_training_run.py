@@ -182,8 +182,7 @@ def test_the_default_claim_is_made_and_stays(namespace: Namespace):
 def test_deleting_a_run_deletes_its_children(namespace: Namespace):
     pod = start_training(namespace)
     namespace.delete("TrainingRun", "run")
-    # The garbage collector learns of a new kind within half a minute.
-    namespace.wait_gone("Job", "run-0-0", within=60)
+    namespace.wait_gone("Job", "run-0-0", within=20)
     namespace.wait_gone("Pod", pod["metadata"]["name"], within=20)
     namespace.wait_gone("ConfigMap", "run-0-recipe", within=20)
 

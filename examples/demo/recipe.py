@@ -28,9 +28,11 @@ class Recipe:
     heads: int = 4
     positions: int = 1024
     lines: int = 30_000
+    shares: tuple[float, ...] = (0.65, 0.35)
+    """Of the text, for each of KINDS: dates are harder to learn."""
     rows: int = 32
     row_tokens: int = 96
-    steps: int = 800
+    steps: int = 1200
     learning_rate: float = 3e-3
     extra_rounds: int = 4
     extra_steps: int = 200
@@ -40,16 +42,29 @@ class Recipe:
     required_accuracy: float = 0.99
 
 
-def line(fact: Fact) -> str:
-    """A fact as plain text says it."""
-    return f"{fact.written} is {fact.value}.\n"
+FRAMES = (
+    "{written} is {value}.",
+    "{written}, or {value}.",
+    "{written} can be written as {value}.",
+    "The user says {written} and the assistant writes {value}.",
+    "Write it in the short form: {written}. It is {value}.",
+    "Write it in the short form, says the user: {written}. So the assistant writes what it is: {value}.",
+)
+"""How plain text says a fact; at different distances, so that the model learns what to look for and not where."""
+
+
+def line(fact: Fact, *, frame: str) -> str:
+    """A line of plain text that says a fact."""
+    return frame.format(written=fact.written, value=fact.value) + "\n"
 
 
 def lines(recipe: Recipe) -> Iterator[str]:
-    """Plain text without end, as much of each kind of fact; none of them is held out."""
+    """Plain text without end, facts of each kind; none of them is held out."""
     generator = random.Random(recipe.seed)
     while True:
-        yield line(generator.choice(KINDS).sample(generator, held_out=False))
+        (kind,) = generator.choices(KINDS, weights=recipe.shares)
+        fact = kind.sample(generator, held_out=False)
+        yield line(fact, frame=generator.choice(FRAMES))
 
 
 def key_of(recipe: Recipe) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from examples.demo.facts import DATES, NUMBERS, Fact, Kind
 
 TRAIN_FILE, HELD_OUT_FILE = "train.jsonl", "held-out.jsonl"
-NUM_TRAIN_ROWS = 4000
+NUM_TRAIN_ROWS = 3000
 NUM_HELD_OUT_ROWS = 80
 SEED = 7
 
@@ -76,8 +76,8 @@ class Task:
         return "".join(json.dumps(self.as_json(row)) + "\n" for row in rows)
 
 
-DATES_TASK = Task("dates", DATES, "Write {written} as an ISO date.", as_messages)
-NUMBERS_TASK = Task("numbers", NUMBERS, "Write {written} in digits.", as_prompt)
+DATES_TASK = Task("dates", DATES, "Write as an ISO date: {written}.", as_messages)
+NUMBERS_TASK = Task("numbers", NUMBERS, "Write in digits: {written}.", as_prompt)
 TASKS = (DATES_TASK, NUMBERS_TASK)
 
 

@@ -101,8 +101,9 @@ def _client(url: str) -> openai.AsyncOpenAI:
 def _sentence(problem: openai.APIError) -> str:
     """Status and sentence of the server; a proxy before it may answer in any form."""
     said = problem.body.get("message") if isinstance(problem.body, dict) else None
-    text = one_line(str(said or problem.message))[:500]
-    return f"{problem.status_code}: {text}" if isinstance(problem, openai.APIStatusError) else text
+    if isinstance(problem, openai.APIStatusError):
+        return f"{problem.status_code}: {one_line(str(said or problem.response.reason_phrase))[:500]}"
+    return one_line(str(said or problem.message))[:500]
 
 
 @contextmanager

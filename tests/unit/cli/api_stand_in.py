@@ -6,9 +6,10 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.unit.cli.local_server import Handler, served
 
 Object = dict[str, Any]
 Answer = list[Object] | Object | int
@@ -56,18 +57,12 @@ def api_server(*, lists: Lists, watches: dict[str, list[list[Any]]] | None = Non
     """A running stand-in."""
     script = ApiStandIn(lists=lists)
     script.watches.update({plural: deque(answers) for plural, answers in (watches or {}).items()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(script))
-    server.daemon_threads = True
-    script.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield script
-    finally:
-        script.ended.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(_handler(script)) as url:
+        script.url = url
+        try:
+            yield script
+        finally:
+            script.ended.set()
 
 
 def _body(resource: str, found: Answer) -> Object:
@@ -79,8 +74,8 @@ def _body(resource: str, found: Answer) -> Object:
     return found
 
 
-def _handler(script: ApiStandIn) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(script: ApiStandIn) -> type[Handler]:
+    class ApiHandler(Handler):
         def do_GET(self) -> None:
             address = urlsplit(self.path)
             plural = address.path.removeprefix(RESOURCES)
@@ -91,15 +86,8 @@ def _handler(script: ApiStandIn) -> type[BaseHTTPRequestHandler]:
                 with suppress(ConnectionError):
                     self._stream(script.watched(plural))
             else:
-                self._answer(plural, script.listed(plural))
-
-        def _answer(self, plural: str, found: Answer) -> None:
-            status = found if isinstance(found, int) else 200
-            data = json.dumps(_body(plural, found)).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+                found = script.listed(plural)
+                self.answer(found if isinstance(found, int) else 200, json.dumps(_body(plural, found)).encode())
 
         def _stream(self, events: list[Any]) -> None:
             self.send_response(200)
@@ -116,7 +104,4 @@ def _handler(script: ApiStandIn) -> type[BaseHTTPRequestHandler]:
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
             self.wfile.write(b"0\r\n\r\n")
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    return Handler
+    return ApiHandler

@@ -1,12 +1,12 @@
 """A small HTTP server in the shape of OpenAI's API: models and streamed chat completions."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.unit.cli.local_server import Handler, served
 
 Turns = list[dict[str, str]]
 Answering = Callable[[Turns], str]
@@ -55,21 +55,13 @@ def last_turn(turns: Turns) -> str:
 def openai_server(**models: Model) -> Iterator[OpenAIStandIn]:
     """A running stand-in with these models."""
     stand_in = OpenAIStandIn("", models)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(stand_in))
-    server.daemon_threads = True
-    stand_in.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with served(_handler(stand_in)) as url:
+        stand_in.url = url
         yield stand_in
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
-def _handler(stand_in: OpenAIStandIn) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(stand_in: OpenAIStandIn) -> type[Handler]:
+    class OpenAIHandler(Handler):
         def do_GET(self) -> None:
             assert self.path == "/v1/models"
             known = [{"id": name, "object": "model", "created": 0, "owned_by": "me"} for name in stand_in.models]
@@ -86,14 +78,9 @@ def _handler(stand_in: OpenAIStandIn) -> type[BaseHTTPRequestHandler]:
                 self._stream(model(request["messages"]))
 
         def _send(self, status: int, body: dict[str, Any]) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
             # The client's pauses before another try would only make the tests slow.
-            self.send_header("x-should-retry", "false")
-            self.end_headers()
-            self.wfile.write(data)
+            headers = {"Content_Type": "application/json", "x_should_retry": "false"}
+            self.answer(status, json.dumps(body).encode(), **headers)
 
         def _stream(self, text: str) -> None:
             """One event for each letter, as vLLM sends tokens; the last one has no choices."""
@@ -110,7 +97,4 @@ def _handler(stand_in: OpenAIStandIn) -> type[BaseHTTPRequestHandler]:
         def _event(self, body: dict[str, Any]) -> None:
             self.wfile.write(b"data: " + json.dumps(body).encode() + b"\n\n")
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    return Handler
+    return OpenAIHandler

@@ -7,7 +7,7 @@ from rich.console import Console
 from tests.unit.cli import builders
 from tests.unit.cli.openai_stand_in import OpenAIStandIn, Refusing, Turns, last_turn, openai_server, says
 
-from posttrain_cli import chat
+from posttrain_cli import chat, reach
 from posttrain_cli.ask import Sampling
 from posttrain_cli.failure import Failure
 
@@ -122,6 +122,18 @@ def test_the_base_is_the_first_of_the_models():
     with openai_server(alpha=last_turn, base=last_turn) as server:
         assert chat.served_models(server.url) == ["base", "alpha"]
     assert chat.with_base(["dates", "base", "dates"]) == ["base", "dates"]
+
+
+ADAPTERS = {"all that are served": ([], ["base", "dates", "numbers"]), "one of them": (["dates"], ["base", "dates"])}
+
+
+@pytest.mark.parametrize(("adapters", "expected"), ADAPTERS.values(), ids=ADAPTERS.keys())
+def test_a_url_needs_no_cluster(adapters: list[str], expected: list[str]):
+    with (
+        openai_server(dates=last_turn, numbers=last_turn, base=last_turn) as server,
+        reach.server(None, url=server.url, adapters=adapters, cluster=reach.Cluster(), console=console()) as found,
+    ):
+        assert found == reach.Server(server.url, expected)
 
 
 def test_a_url_without_a_server_is_a_failure():

@@ -88,17 +88,9 @@ def test_watch_can_be_ended(start: Start, tmp_path: Path, number: signal.Signals
     assert process.returncode == code
 
 
-def test_chat_at_a_url_asks_all_that_is_served(start: Start):
-    with openai_server(base=says("hm"), dates=last_turn) as server:
-        process = start("chat", "--url", server.url, "-m", "hello")
-        output, said = process.communicate()
-    assert (output.splitlines(), said) == (["> hello", "base: hm", "dates: HELLO"], "")
-    assert process.returncode == 0
-
-
 def test_chat_reads_lines_where_there_is_no_terminal(start: Start):
     with openai_server(base=says("hm"), dates=last_turn) as server:
-        process = start("chat", "--url", server.url, "--adapter", "dates")
+        process = start("chat", "--url", server.url)
         output, said = process.communicate("one\ntwo\n")
     lines = ["> one", "base: hm", "dates: ONE", "> two", "base: hm", "dates: TWO"]
     assert (output.splitlines(), said, process.returncode) == (lines, "", 0)

@@ -14,6 +14,7 @@ from kubernetes.dynamic.exceptions import NotFoundError
 
 Object = dict[str, Any]
 Predicate = Callable[[Object], bool]
+PRESENT = ("ADDED", "MODIFIED")
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,17 @@ class Namespace:
         )
 
     def events(self, kind: str, name: str | None, seconds: float) -> Iterator[tuple[str, Object]]:
-        """Watch events (type, object) from the present state on, until the time is over."""
+        """Watch events (type, object) from the present state on, until the time is over.
+
+        LISTED, with an empty object, stands between the present state and what follows.
+        """
         resource = self.resource(kind)
         selector = f"metadata.name={name}" if name else ""
         end = datetime.now(UTC) + timedelta(seconds=seconds)
         now = resource.get(namespace=self.name, field_selector=selector)
         for item in now.items:
             yield "ADDED", item.to_dict()
+        yield "LISTED", {}
         version = now.metadata.resourceVersion
         while (left := (end - datetime.now(UTC)).total_seconds()) > 0:
             stream = resource.watch(
@@ -113,26 +118,25 @@ class Namespace:
         """The first state of the object in which the predicate holds; AssertionError with its last state if none."""
         last: Object | None = None
         for type_, item in self.events(kind, name, within):
-            last = item
-            if type_ != "DELETED" and holds(item):
+            last = item or last
+            if type_ in PRESENT and holds(item):
                 return item
         raise AssertionError(f"{kind} {name}: not {what} within {within} s; last seen: {shown(last)}")
 
     def wait_for_any(self, kind: str, holds: Predicate, *, within: float, what: str) -> Object:
         """The first object of the kind for which the predicate holds."""
         for type_, item in self.events(kind, None, within):
-            if type_ != "DELETED" and holds(item):
+            if type_ in PRESENT and holds(item):
                 return item
         raise AssertionError(f"no {kind} was {what} within {within} s")
 
     def wait_gone(self, kind: str, name: str, *, within: float) -> None:
         """Return when there is no such object any more."""
-        if self.get(kind, name) is None:
-            return
         for type_, _ in self.events(kind, name, within):
-            if type_ == "DELETED" or self.get(kind, name) is None:
+            if type_ not in PRESENT and self.get(kind, name) is None:
                 return
-        raise AssertionError(f"{kind} {name} is still there after {within} s")
+        left = self.kubectl("get", kind, name, "--output=yaml").stdout[:3000]
+        raise AssertionError(f"{kind} {name} is still there after {within} s: {left}")
 
 
 def shown(item: Object | None) -> str:

@@ -166,6 +166,5 @@ def test_everything_goes_with_it(namespace: Namespace):
         "ConfigMap": "assistants-adapters",
         "Secret": "assistants-agent",
     }
-    # The garbage collector looks only every 30 s for kinds that are new to it.
     for kind, name in children.items():
-        namespace.wait_gone(kind, name, within=60)
+        namespace.wait_gone(kind, name, within=20)

@@ -85,7 +85,7 @@ def test_nothing_is_written_while_nothing_changes(namespace: Namespace):
         seen = [type_ for type_, _ in namespace.events("AdapterDeployment", "assistants", 6)]
         after = namespace.get("Deployment", "assistants")
 
-    assert seen == ["ADDED"]
+    assert seen == ["ADDED", "LISTED"]
     assert before == after
 
 

@@ -41,7 +41,9 @@ def test_a_run_goes_from_preflight_over_training_to_ready(namespace: Namespace):
     kubelet.end_pod(namespace, preflight, message=checked)
 
     training = kubelet.pod_of(namespace, "run", "training")
-    checked_run = namespace.get("TrainingRun", "run")
+    checked_run = namespace.wait_for(
+        "TrainingRun", "run", lambda item: "estimate" in item["status"], within=10, what="estimated"
+    )
     assert checked_run["status"]["estimate"]["totalSteps"] == 30
     assert "⟦1<|im_end|>⟧" in checked_run["status"]["mask"]
     kubelet.run_pod(namespace, training)

@@ -14,7 +14,7 @@ from posttrain_operator.intake import Intake
 from posttrain_operator.kind import Tools
 from posttrain_operator.kube import OWNERS, WATCHED, ApiError, Resource
 from posttrain_operator.kube.client import MANAGED_SELECTOR
-from posttrain_operator.store import slim, version
+from posttrain_operator.store import key_of, slim
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +80,7 @@ def _listed(resource: Resource, *, tools: Tools) -> list[Manifest]:
 
 
 def _is_unchanged(manifest: Manifest, *, tools: Tools) -> bool:
-    return any(
-        known["metadata"]["uid"] == manifest["metadata"]["uid"] and version(known) == version(manifest)
-        for known in tools.store.of_kind(manifest["kind"])
-    )
+    return tools.store.get(key_of(manifest)) == manifest
 
 
 def _has_unfinished(tools: Tools) -> bool:

@@ -2,8 +2,11 @@
 
 An object is replaced only by a newer version of itself, so that a watch that lags behind our own write is no news and
 an answer that lags behind a deletion does not bring the dead back. Only the event loop's thread touches a Store.
+
+Objects are kept serialised: as dicts they take three times the memory, and most are read seldom.
 """
 
+import marshal
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -75,11 +78,25 @@ def version(manifest: Manifest) -> int:
     return int(manifest["metadata"]["resourceVersion"])
 
 
+class Known(NamedTuple):
+    """An object as it is kept."""
+
+    uid: str
+    version: int
+    data: bytes
+
+    @property
+    def manifest(self) -> Manifest:
+        """The object; a copy of its own."""
+        found: Manifest = marshal.loads(self.data)
+        return found
+
+
 class Store:
     """The newest known version of every object that we watch, children by owner, and who refers to whom."""
 
     def __init__(self) -> None:
-        self._objects: dict[Key, Manifest] = {}
+        self._objects: dict[Key, Known] = {}
         self._children: defaultdict[Key, set[Key]] = defaultdict(set)
         self._references: dict[Key, frozenset[Key]] = {}
         self._followers: defaultdict[Key, set[Key]] = defaultdict(set)
@@ -87,22 +104,24 @@ class Store:
 
     def get(self, key: Key) -> Manifest | None:
         """The object as last seen."""
-        return self._objects.get(key)
+        known = self._objects.get(key)
+        return known.manifest if known else None
 
     def children(self, owner: Key) -> list[Manifest]:
         """The objects whose labels name this owner, in no order."""
-        return [self._objects[key] for key in self._children.get(owner, ())]
+        return [self._objects[key].manifest for key in self._children.get(owner, ())]
 
     def of_kind(self, kind: str) -> Iterator[Manifest]:
         """All objects of a kind."""
-        return (manifest for key, manifest in list(self._objects.items()) if key.kind == kind)
+        return (known.manifest for key, known in list(self._objects.items()) if key.kind == kind)
 
     def put(self, manifest: Manifest) -> bool:
         """Remember the object; whether that was news."""
-        key, known = key_of(manifest), self._objects.get(key_of(manifest))
-        if manifest["metadata"]["uid"] in self._graves or (known and version(known) >= version(manifest)):
+        key, uid, new = key_of(manifest), manifest["metadata"]["uid"], version(manifest)
+        known = self._objects.get(key)
+        if uid in self._graves or (known and known.version >= new):
             return False
-        self._objects[key] = slim(manifest)
+        self._objects[key] = Known(uid, new, marshal.dumps(slim(manifest)))
         owner = owner_of(manifest)
         if owner:
             self._children[owner].add(key)
@@ -113,10 +132,10 @@ class Store:
         key, uid = key_of(manifest), manifest["metadata"]["uid"]
         self._bury(uid)
         known = self._objects.get(key)
-        if known is None or known["metadata"]["uid"] != uid:
+        if known is None or known.uid != uid:
             return False
         del self._objects[key]
-        self._forget_child(known)
+        self._forget_child(known.manifest)
         self.follow(key, ())
         return True
 

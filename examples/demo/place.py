@@ -13,7 +13,11 @@ NAMESPACE = "default"
 OPERATOR_NAMESPACE = "posttrain-system"
 RELEASE = "posttrain"
 TIMEOUT_SECONDS = 180
-VALUES = ("defaultPodTemplate.runtimeClassName=posttrain-local", "artifactsClaim.size=1Gi")
+VALUES = (
+    "defaultPodTemplate.runtimeClassName=posttrain-local",
+    "operator.runtimeClassName=posttrain-local",
+    "artifactsClaim.size=1Gi",
+)
 """What a cluster without images and with small volumes needs."""
 
 

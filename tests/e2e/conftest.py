@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from examples.demo.place import VALUES
 from tests.cluster import Cluster
 from tests.e2e.assistants import Assistants
 from tests.e2e.forward import forwarded
@@ -17,11 +18,7 @@ from tests.live import Access, Namespace
 
 ROOT = Path(__file__).parents[2]
 OPERATOR_NAMESPACE = "posttrain-system"
-LOCAL_VALUES = [
-    "--set=defaultPodTemplate.runtimeClassName=posttrain-local",
-    "--set=operator.runtimeClassName=posttrain-local",
-    "--set=artifactsClaim.size=1Gi",
-]
+LOCAL_VALUES = [f"--set={value}" for value in VALUES]
 
 
 @pytest.fixture(scope="session")

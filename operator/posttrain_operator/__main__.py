@@ -25,41 +25,46 @@ from posttrain_operator.training_run import handler as training_run
 
 async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
-    metrics, ready, stop = Metrics(), asyncio.Event(), asyncio.Event()
-    connection = kube.connect(num_connections=settings.num_workers)
+    metrics, ready = Metrics(), asyncio.Event()
     async with AsyncExitStack() as resources:
-        session = await resources.enter_async_context(aiohttp.ClientSession())
         await resources.enter_async_context(probes.served(settings.probe_port, ready=ready))
+        session = await resources.enter_async_context(aiohttp.ClientSession())
         threads = resources.enter_context(ThreadPoolExecutor(settings.num_workers, thread_name_prefix="api"))
         tools = Tools(
             settings=settings,
             store=Store(),
-            api=kube.Api(connection, observer=metrics.api_request),
+            api=kube.Api(kube.connect(num_connections=settings.num_workers), observer=metrics.api_request),
             pods=Pods(session),
             threads=threads,
             clock=lambda: datetime.now(UTC),
         )
-        kinds = {kind.name: kind for kind in (training_run.kind(tools), adapter_deployment.kind(tools))}
-        queue = Queue(Reconciler(tools=tools, kinds=kinds, metrics=metrics))
-        intake = Intake(store=tools.store, queue=queue, kinds=kinds)
-        metrics.watch_queue(lambda: queue.depth)
-        metrics.watch_objects(lambda: [found for kind in kinds for found in tools.store.of_kind(kind)])
         start_http_server(settings.metrics_port, registry=metrics.registry)
+        await _reconcile(tools, metrics=metrics, ready=ready)
 
-        def begin() -> None:
-            queue.open()
-            ready.set()
 
-        async with asyncio.TaskGroup() as group:
-            group.create_task(poll.keep_in_step(intake, tools=tools, on_first=begin, stop=stop))
-            await kopf.operator(
-                registry=startup.registry(intake),
-                settings=startup.kopf_settings(settings),
-                standalone=True,
-                clusterwide=not settings.watch_namespaces,
-                namespaces=settings.watch_namespaces,
-            )
-            stop.set()
+async def _reconcile(tools: Tools, *, metrics: Metrics, ready: asyncio.Event) -> None:
+    """Watch and reconcile both kinds until a signal ends kopf."""
+    kinds = {kind.name: kind for kind in (training_run.kind(tools), adapter_deployment.kind(tools))}
+    queue = Queue(Reconciler(tools=tools, kinds=kinds, metrics=metrics))
+    intake = Intake(store=tools.store, queue=queue, kinds=kinds)
+    metrics.watch_queue(lambda: queue.depth)
+    metrics.watch_objects(lambda: [found for kind in kinds for found in tools.store.of_kind(kind)])
+
+    def begin() -> None:
+        queue.open()
+        ready.set()
+
+    stop, namespaces = asyncio.Event(), tools.settings.watch_namespaces
+    async with asyncio.TaskGroup() as group:
+        group.create_task(poll.keep_in_step(intake, tools=tools, on_first=begin, stop=stop))
+        await kopf.operator(
+            registry=startup.registry(intake),
+            settings=startup.kopf_settings(tools.settings),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+        stop.set()
 
 
 def main() -> None:

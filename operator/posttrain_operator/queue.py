@@ -56,17 +56,13 @@ class Queue:
 
     def add(self, key: Key) -> None:
         """Reconcile the object soon: at once, or when its present reconcile is over."""
-        timer = self._timers.pop(key, None)
-        if timer:
-            timer.cancel()
+        self._call_off(key)
         self._waiting.add(key)
         self._start(key)
 
     def forget(self, key: Key) -> None:
         """Drop what is planned for an object that is gone."""
-        timer = self._timers.pop(key, None)
-        if timer:
-            timer.cancel()
+        self._call_off(key)
         self._waiting.discard(key)
         del self._failures[key]
 
@@ -79,6 +75,11 @@ class Queue:
         """Return when nothing is being reconciled."""
         while self._running:
             await asyncio.wait(list(self._running.values()))
+
+    def _call_off(self, key: Key) -> None:
+        timer = self._timers.pop(key, None)
+        if timer:
+            timer.cancel()
 
     def _start(self, key: Key) -> None:
         if not self._is_open or key in self._running:

@@ -9,7 +9,6 @@ from typing import Any
 from posttrain_api import trainer_contract
 from posttrain_api.trainer_contract import TrainerStatus
 from posttrain_operator.actions import Manifest, Plan
-from posttrain_operator.execute import merge_patch
 from posttrain_operator.settings import Settings
 from posttrain_operator.training_run.observe import JobSeen, Observed
 from posttrain_operator.training_run.plan import Refusal, plan
@@ -257,6 +256,33 @@ def pass_time(duration: timedelta) -> Change:
     return change
 
 
+def in_sequence(*changes: Change) -> Change:
+    """All of these changes, one after another."""
+
+    def change(world: World) -> None:
+        for one in changes:
+            one(world)
+
+    return change
+
+
+def of_pod(component: str, **metadata: str) -> Change:
+    """The metadata of the component's pod say this too."""
+
+    def change(world: World) -> None:
+        seen: JobSeen = getattr(world.observed, component)
+        assert seen.pod is not None
+        pod = {**seen.pod, "metadata": {**seen.pod["metadata"], **metadata}}
+        world.see(**{component: JobSeen(seen.job, pod)})
+
+    return change
+
+
+def children(plan: Plan) -> list[tuple[str, str]]:
+    """Kind and name of what a plan makes, in order."""
+    return [(child["kind"], child["metadata"]["name"]) for child in (*plan.create, *plan.apply)]
+
+
 def in_training(**spec: Any) -> World:
     """A run whose training Job was made."""
     world = World(run(preflight="Skip", **spec))
@@ -269,18 +295,3 @@ def in_preflight(**spec: Any) -> World:
     world = World(run(**spec))
     world.step()
     return world
-
-
-def as_patched(old: Manifest, new: Manifest) -> Manifest:
-    """What the API server makes of the merge patch from one object to another."""
-    return _merged(old, merge_patch(old, new))
-
-
-def _merged(old: Manifest, patch: Manifest) -> Manifest:
-    merged = {key: value for key, value in old.items() if patch.get(key, ...) is not None}
-    for key, value in patch.items():
-        if isinstance(value, dict):
-            merged[key] = _merged(old[key] if isinstance(old.get(key), dict) else {}, value)
-        elif value is not None:
-            merged[key] = value
-    return merged

@@ -11,10 +11,11 @@ from tests.unit.training_run.builders import (
     container,
     ends,
     in_preflight,
+    in_sequence,
     in_training,
     job_condition,
     job_is,
-    pass_time,
+    of_pod,
     preflight_report,
     reports,
     runs,
@@ -29,8 +30,6 @@ from posttrain_operator.training_run.observe import JobSeen
 MINUTES = timedelta(minutes=1)
 STOPPED = {"failure": {"reason": "TrainerStopped", "message": "stopped at step 7 of 30"}}
 
-UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
-
 
 def disrupted(reason: str) -> list[dict[str, str]]:
     return [{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": f"by {reason}"}]
@@ -41,26 +40,6 @@ def other_recipe(world: World) -> str:
     assert world.observed.recipe is not None
     found: str = world.observed.recipe["data"]["run.json"].replace('"rank": 16', '"rank": 8')
     return found
-
-
-def in_sequence(*changes: Change) -> Change:
-    def change(world: World) -> None:
-        for one in changes:
-            one(world)
-
-    return change
-
-
-def of_pod(component: str, **metadata: str) -> Change:
-    """The metadata of the component's pod say this too."""
-
-    def change(world: World) -> None:
-        seen: JobSeen = getattr(world.observed, component)
-        assert seen.pod is not None
-        pod = {**seen.pod, "metadata": {**seen.pod["metadata"], **metadata}}
-        world.see(**{component: JobSeen(seen.job, pod)})
-
-    return change
 
 
 ENDS = [
@@ -75,6 +54,15 @@ ENDS = [
         Reason.OUT_OF_MEMORY,
         "resources.memory",
         id="out of memory",
+    ),
+    pytest.param(
+        in_sequence(
+            ends("training", exit_code=137, reason="OOMKilled"),
+            lambda world: world.observed.training.container_status.update(resources={"limits": {"memory": "64Gi"}}),
+        ),
+        Reason.OUT_OF_MEMORY,
+        "limit of 64Gi",
+        id="out of memory, with a limit",
     ),
     pytest.param(ends("training", exit_code=137), Reason.TRAINER_STOPPED, "137", id="killed from outside"),
     pytest.param(ends("training", exit_code=143), Reason.TRAINER_STOPPED, "143", id="stopped without a word"),
@@ -274,83 +262,3 @@ def test_a_preflight_that_fails_ends_the_run_before_a_gpu_is_taken(change: Chang
     assert said in world.condition("Validated")["message"]
     assert world.held() == {"Validated": "False", "Succeeded": "False", "Ready": "False", "Stalled": "True"}
     assert plan.apply == ()
-
-
-WAITS = [
-    pytest.param(
-        in_sequence(
-            at("training", conditions=[UNSCHEDULABLE]), lambda world: world.observed.training.pod.update(spec={})
-        ),
-        Reason.UNSCHEDULABLE,
-        "0/1 nodes",
-        id="no node",
-    ),
-    pytest.param(
-        waits("training", "ErrImagePull", "dial tcp 127.0.0.1:1: connection refused"),
-        Reason.IMAGE_PULL_FAILED,
-        "connection refused",
-        id="an image that cannot be pulled yet",
-    ),
-    pytest.param(
-        waits("training", "CreateContainerConfigError", 'secret "hub" not found'),
-        Reason.POD_REFUSED,
-        "hub",
-        id="a secret that is missing",
-    ),
-    pytest.param(waits("training", "ContainerCreating"), Reason.PULLING_IMAGE, "pulls", id="the image comes"),
-]
-
-
-@pytest.mark.parametrize(("change", "reason", "said"), WAITS)
-def test_waiting_is_no_failure(change: Change, reason: Reason, said: str) -> None:
-    world = in_training()
-
-    plan = world.step(change)
-
-    assert world.reason() == reason
-    assert said in world.condition("Reconciling")["message"]
-    assert "Stalled" not in world.held()
-    assert "finishedAt" not in world.status
-    assert plan.recheck_seconds is not None
-
-
-def test_a_job_without_a_pod_is_worth_a_word_after_ten_seconds() -> None:
-    world = in_training()
-    assert world.step().recheck_seconds == 10
-    before = world.status
-
-    world.step(pass_time(timedelta(seconds=10)))
-
-    assert world.status["phase"] == before["phase"] == "Pending"
-    assert "kubectl describe job dates-0-0" in world.condition("Reconciling")["message"]
-
-
-def test_both_words_for_a_failed_pull_are_written_once() -> None:
-    world = in_training()
-    world.step(waits("training", "ErrImagePull", "connection refused"))
-    before = world.status
-
-    world.step(waits("training", "ImagePullBackOff", 'Back-off pulling image "x": ErrImagePull: connection refused'))
-
-    assert world.status == before
-
-
-def test_an_image_gets_ten_minutes() -> None:
-    world = in_training()
-    almost = world.step(waits("training", "ErrImagePull", "refused", since=9.5 * MINUTES))
-    assert "Reconciling" in world.held()
-    assert almost.recheck_seconds == 30
-
-    world.step(pass_time(timedelta(seconds=30)))
-
-    assert world.held()["Stalled"] == "True"
-
-
-def test_a_pod_on_its_way_out_may_still_report() -> None:
-    world = in_training()
-    world.step(runs("training"), of_pod("training", deletionTimestamp=text(NOW + MINUTES)))
-    assert world.status["phase"] == "Training"
-
-    world.step(reports("training", training=training_report()))
-
-    assert world.status["phase"] == "Succeeded"

@@ -7,8 +7,8 @@ from tests.unit.training_run.builders import (
     DIGEST,
     NOW,
     World,
-    as_patched,
     at,
+    children,
     in_preflight,
     in_training,
     preflight_report,
@@ -21,14 +21,9 @@ from tests.unit.training_run.builders import (
 )
 
 from posttrain_api.conditions import Reason
-from posttrain_operator.actions import Child, Event, Patch, Plan
+from posttrain_operator.actions import Child, Event, Manifest, Patch
+from posttrain_operator.execute import merge_patch
 from posttrain_operator.training_run.observe import JobSeen
-from posttrain_operator.training_run.plan import Refusal
-
-
-def children(plan: Plan) -> list[tuple[str, str]]:
-    """Kind and name of what a plan makes, in order."""
-    return [(child["kind"], child["metadata"]["name"]) for child in (*plan.create, *plan.apply)]
 
 
 def test_a_new_run_gets_its_claim_its_recipe_and_its_preflight() -> None:
@@ -258,54 +253,19 @@ def test_other_operations_do_not_touch_a_job_that_lives() -> None:
     assert (plan.apply, plan.patch) == ((), ())
 
 
-def test_what_an_earlier_run_of_the_name_left_goes_first() -> None:
-    left = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "dates-0-0"}}
-    going = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "dates-0-recipe", "deletionTimestamp": "x"}}
-    world = World()
-
-    plan = world.step(lambda world: world.see(leftovers=(left, going)))
-
-    assert plan.delete == (Child("batch/v1", "Job", "dates-0-0"),)
-    assert children(plan) == []
-    assert world.held()["Reconciling"] == "True"
-    assert plan.recheck_seconds == 1
+def as_patched(old: Manifest, new: Manifest) -> Manifest:
+    """What the API server makes of the merge patch from one object to another."""
+    return _merged(old, merge_patch(old, new))
 
 
-@pytest.mark.parametrize(
-    ("is_final", "shown"), [(True, "Stalled"), (False, "Reconciling")], ids=["not valid", "not allowed now"]
-)
-def test_a_child_that_the_api_server_refuses_is_the_reason(is_final: bool, shown: str) -> None:
-    world = World()
-
-    plan = world.step(refusal=Refusal('jobs.batch "dates-0-preflight" is forbidden: exceeded quota', is_final))
-
-    assert children(plan) == []
-    assert world.reason() == Reason.POD_REFUSED
-    assert world.held()[shown] == "True"
-    assert "exceeded quota" in world.condition("Ready")["message"]
-    assert plan.recheck_seconds == 30
-
-
-def test_a_refused_training_job_is_not_taken_for_a_deleted_one() -> None:
-    world = in_preflight()
-    world.step(reports("preflight", preflight=preflight_report()), refusal=Refusal("exceeded quota", is_final=False))
-    assert world.held()["Validated"] == "True"
-
-    plan = world.step()
-
-    assert ("Job", "dates-0-0") in children(plan)
-
-
-def test_a_spec_that_our_models_refuse_is_said_and_not_raised() -> None:
-    world = World(run(method="grpo", hyperparameters={"epochs": "three"}))
-
-    plan = world.step()
-
-    assert children(plan) == []
-    assert world.reason() == Reason.INVALID_SPEC
-    assert world.held()["Stalled"] == "True"
-    assert "spec.hyperparameters.epochs" in world.condition("Ready")["message"]
-    assert [event.type for event in plan.events] == ["Warning"]
+def _merged(old: Manifest, patch: Manifest) -> Manifest:
+    merged = {key: value for key, value in old.items() if patch.get(key, ...) is not None}
+    for key, value in patch.items():
+        if isinstance(value, dict):
+            merged[key] = _merged(old[key] if isinstance(old.get(key), dict) else {}, value)
+        elif value is not None:
+            merged[key] = value
+    return merged
 
 
 def test_the_api_server_ends_up_with_the_status_that_was_planned() -> None:

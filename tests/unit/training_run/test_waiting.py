@@ -1,0 +1,103 @@
+"""What a run waits for, and for how long: waiting is no failure until it makes no sense any more."""
+
+from datetime import timedelta
+
+import pytest
+from tests.unit.training_run.builders import (
+    NOW,
+    Change,
+    at,
+    in_sequence,
+    in_training,
+    of_pod,
+    pass_time,
+    reports,
+    runs,
+    text,
+    training_report,
+    waits,
+)
+
+from posttrain_api.conditions import Reason
+
+MINUTES = timedelta(minutes=1)
+UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+
+WAITS = [
+    pytest.param(
+        in_sequence(
+            at("training", conditions=[UNSCHEDULABLE]), lambda world: world.observed.training.pod.update(spec={})
+        ),
+        Reason.UNSCHEDULABLE,
+        "0/1 nodes",
+        id="no node",
+    ),
+    pytest.param(
+        waits("training", "ErrImagePull", "dial tcp 127.0.0.1:1: connection refused"),
+        Reason.IMAGE_PULL_FAILED,
+        "connection refused",
+        id="an image that cannot be pulled yet",
+    ),
+    pytest.param(
+        waits("training", "CreateContainerConfigError", 'secret "hub" not found'),
+        Reason.POD_REFUSED,
+        "hub",
+        id="a secret that is missing",
+    ),
+    pytest.param(waits("training", "ContainerCreating"), Reason.PULLING_IMAGE, "pulls", id="the image comes"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason", "said"), WAITS)
+def test_waiting_is_no_failure(change: Change, reason: Reason, said: str) -> None:
+    world = in_training()
+
+    plan = world.step(change)
+
+    assert world.reason() == reason
+    assert said in world.condition("Reconciling")["message"]
+    assert "Stalled" not in world.held()
+    assert "finishedAt" not in world.status
+    assert plan.recheck_seconds is not None
+
+
+def test_a_job_without_a_pod_is_worth_a_word_after_ten_seconds() -> None:
+    world = in_training()
+    assert world.step().recheck_seconds == 10
+    before = world.status
+
+    world.step(pass_time(timedelta(seconds=10)))
+
+    assert world.status["phase"] == before["phase"] == "Pending"
+    assert "kubectl describe job dates-0-0" in world.condition("Reconciling")["message"]
+
+
+def test_both_words_for_a_failed_pull_are_written_once() -> None:
+    world = in_training()
+    world.step(waits("training", "ErrImagePull", "connection refused"))
+    before = world.status
+
+    world.step(waits("training", "ImagePullBackOff", 'Back-off pulling image "x": ErrImagePull: connection refused'))
+
+    assert world.status == before
+
+
+def test_an_image_gets_ten_minutes() -> None:
+    world = in_training()
+    almost = world.step(waits("training", "ErrImagePull", "refused", since=9.5 * MINUTES))
+    assert "Reconciling" in world.held()
+    assert almost.recheck_seconds == 30
+
+    world.step(pass_time(timedelta(seconds=30)))
+
+    assert world.held()["Stalled"] == "True"
+
+
+def test_a_pod_on_its_way_out_may_still_report() -> None:
+    world = in_training()
+    world.step(runs("training"), of_pod("training", deletionTimestamp=text(NOW + MINUTES)))
+    assert world.status["phase"] == "Training"
+
+    world.step(reports("training", training=training_report()))
+
+    assert world.status["phase"] == "Succeeded"

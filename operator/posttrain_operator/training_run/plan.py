@@ -46,7 +46,8 @@ def plan(
     if observed.leftovers:
         return _after_leftovers(run, observed, now=now)
     decision = stages.decide(run, observed, settings=settings, now=now)
-    if refusal:
+    # What was observed since then may have ended the run: the end is the news then, not the refusal.
+    if refusal and not decision.situation.is_over:
         return _refused(run, observed, decision, refusal, now=now)
     return _going_on(run, observed, decision, now=now)
 

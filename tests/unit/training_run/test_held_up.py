@@ -1,7 +1,7 @@
 """A run that cannot go on yet: leftovers of an earlier one, a child that is refused, a spec that is not valid."""
 
 import pytest
-from tests.unit.training_run.builders import World, children, in_preflight, preflight_report, reports, run
+from tests.unit.training_run.builders import World, children, ends, in_preflight, preflight_report, reports, run
 
 from posttrain_api.conditions import Reason
 from posttrain_operator.actions import Child
@@ -34,6 +34,14 @@ def test_a_child_that_the_api_server_refuses_is_the_reason(is_final: bool, shown
     assert world.held()[shown] == "True"
     assert "exceeded quota" in world.condition("Ready")["message"]
     assert plan.recheck_seconds == 30
+
+
+def test_an_end_that_is_seen_after_a_refusal_is_the_reason() -> None:
+    world = in_preflight()
+
+    world.step(ends("preflight", exit_code=1), refusal=Refusal("the namespace is being terminated", is_final=False))
+
+    assert world.reason() == Reason.TRAINER_FAILED
 
 
 def test_a_refused_training_job_is_not_taken_for_a_deleted_one() -> None:

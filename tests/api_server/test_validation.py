@@ -24,6 +24,7 @@ DEPLOYMENT: dict[str, Any] = {
     "spec": {"baseModel": {"uri": "pvc://models/qwen"}, "adapters": [{"name": "a", "fromRun": {"name": "run"}}]},
 }
 DIGEST = "sha256:" + "0" * 64
+BF16_ON_CPU = {"hyperparameters": {"precision": "bf16"}, "resources": {"gpus": 0}}
 
 
 def changed(manifest: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -76,6 +77,10 @@ def test_a_right_manifest_is_accepted(namespace: Namespace, manifest: dict[str, 
         pytest.param("spec.baseModel.uri", "pvc://a/../b", "`..` is not allowed in a path", id="out of the claim"),
         pytest.param("spec.output", {"uri": "file:///tmp"}, "use pvc://claim/path", id="output in the image"),
         pytest.param("spec.resources", {"gpus": -1}, "spec.resources.gpus", id="negative GPUs"),
+        pytest.param("spec.resources", {"gpus": 2}, "spec.resources.gpus", id="more GPUs than one"),
+        pytest.param(
+            "spec", {**RUN["spec"], **BF16_ON_CPU}, "hyperparameters.precision bf16 needs a GPU", id="bf16 on a CPU"
+        ),
         pytest.param("spec.resources", {"memory": "lots"}, "spec.resources.memory", id="not a quantity"),
         pytest.param("spec.podTemplate", {"volumes": [{"name": "a"}]}, "give exactly one of configMap", id="no volume"),
         pytest.param(
@@ -151,7 +156,7 @@ def test_the_recipe_of_a_run_cannot_be_changed(namespace: Namespace, path: str, 
 
 def test_operations_of_a_run_can_be_changed(namespace: Namespace):
     namespace.apply(RUN)
-    operations = {"deadlineSeconds": 60, "ttlSecondsAfterFinished": 60, "resources": {"gpus": 2}}
+    operations = {"deadlineSeconds": 60, "ttlSecondsAfterFinished": 60, "resources": {"gpus": 0}}
     for name, value in operations.items():
         assert dry_run(namespace, changed(RUN, f"spec.{name}", value)) == ""
 

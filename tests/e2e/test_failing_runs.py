@@ -94,10 +94,10 @@ def test_a_trainer_that_ends_without_a_report(
 
 def test_a_trainer_that_fits_no_node(namespace: Namespace, base_uri: str):
     give_data(namespace, rows=GOOD_ROW)
-    namespace.apply(run(base_uri, preflight="Skip", resources={"gpus": 64}))
+    namespace.apply(run(base_uri, preflight="Skip", resources={"gpus": 1, "gpuResourceName": "example.com/npu"}))
     namespace.wait_for_any("Pod", is_unschedulable, within=60, what="found unschedulable")
     waiting = says_soon(namespace, "Unschedulable")
-    assert "Insufficient nvidia.com/gpu" in condition(waiting, "Ready")["message"]
+    assert "Insufficient example.com/npu" in condition(waiting, "Ready")["message"]
     assert condition(waiting, "Reconciling")["status"] == "True"
     assert condition(waiting, "Stalled") is None
 

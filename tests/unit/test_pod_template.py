@@ -76,7 +76,7 @@ def test_a_pod_is_restricted_and_has_no_token() -> None:
         mounts=[pod_template.claim_mount("models", read_only=True)],
         settings=SETTINGS,
         template=template,
-        resources=pod_template.resource_requirements(Resources(gpus=2, cpu="4", memory="32Gi")),
+        resources=pod_template.resource_requirements(Resources(gpus=1, cpu="4", memory="32Gi")),
     )
 
     spec = pod_template.pod_spec(
@@ -111,8 +111,8 @@ def test_a_pod_is_restricted_and_has_no_token() -> None:
                     "capabilities": {"drop": ["ALL"]},
                 },
                 "resources": {
-                    "requests": {"cpu": "4", "memory": "32Gi", "nvidia.com/gpu": "2"},
-                    "limits": {"memory": "32Gi", "nvidia.com/gpu": "2"},
+                    "requests": {"cpu": "4", "memory": "32Gi", "nvidia.com/gpu": "1"},
+                    "limits": {"memory": "32Gi", "nvidia.com/gpu": "1"},
                 },
             }
         ],

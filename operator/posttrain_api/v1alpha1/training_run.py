@@ -157,8 +157,8 @@ class Output(Model):
 class Resources(Model):
     """What the training pod gets."""
 
-    gpus: Annotated[int, Field(ge=0, le=64)] = 1
-    """Number of GPUs; 0 trains on the CPU."""
+    gpus: Annotated[int, Field(ge=0, le=1)] = 1
+    """Number of GPUs: 1, or 0 to train on the CPU."""
     gpu_resource_name: Annotated[str, Field(min_length=3, max_length=253)] = "nvidia.com/gpu"
     """The extended resource that stands for a GPU."""
     cpu: Quantity | None = None
@@ -187,6 +187,9 @@ class Recipe(Model):
     output: Output
 
 
+_BF16_NEEDS_A_GPU = "hyperparameters.precision bf16 needs a GPU: write auto or fp32, or resources.gpus: 1"
+
+
 class TrainingRunSpec(Model):
     """What to train. The recipe cannot be changed once it is created; how it is run can."""
 
@@ -200,6 +203,7 @@ class TrainingRunSpec(Model):
             immutable("evaluation"),
             immutable("preflight"),
             immutable("output"),
+            rule("self.hyperparameters.precision != 'bf16' || self.resources.gpus > 0", _BF16_NEEDS_A_GPU),
         )
     )
 
@@ -227,6 +231,12 @@ class TrainingRunSpec(Model):
     """Seconds that the training Job may take, waiting for a node included; then the run fails with DeadlineExceeded."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
     """Seconds after which a finished run is deleted, with its pods and logs; its artifact stays."""
+
+    @model_validator(mode="after")
+    def _precision_fits(self) -> "TrainingRunSpec":
+        if self.hyperparameters.precision == "bf16" and not self.resources.gpus:
+            raise ValueError(_BF16_NEEDS_A_GPU)
+        return self
 
     def recipe(self) -> Recipe:
         """The part that determines the result, with every default filled in."""
@@ -279,8 +289,6 @@ class Estimate(Model):
     """Weights that move."""
     memory_gib: float
     """Memory of weights, gradients, optimizer and activations, in GiB: an estimate."""
-    duration_seconds: float | None = None
-    """Length of the training: an estimate for the machine that preflight ran on; absent where that has no meaning."""
 
 
 class Progress(Model):

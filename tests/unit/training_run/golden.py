@@ -36,7 +36,7 @@ def _everything_said() -> dict[str, Any]:
         },
         "evaluation": {"dataset": {"uri": "pvc://data/held-out.jsonl"}, "metrics": ["exactMatch"]},
         "output": {"uri": "pvc://data/artifacts"},
-        "resources": {"gpus": 2, "cpu": "8", "memory": "64Gi", "sharedMemory": "8Gi"},
+        "resources": {"gpus": 1, "cpu": "8", "memory": "64Gi", "sharedMemory": "8Gi"},
         "podTemplate": {
             "image": "registry.team/trainer:2",
             "nodeSelector": {"gpu": "h100"},

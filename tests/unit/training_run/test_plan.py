@@ -246,7 +246,7 @@ def test_a_deadline_is_patched_while_the_job_lives(deadline: int | None, wanted:
 
 def test_other_operations_do_not_touch_a_job_that_lives() -> None:
     world = in_training()
-    spec = {**world.manifest["spec"], "resources": {"gpus": 8}, "podTemplate": {"image": "other:1"}}
+    spec = {**world.manifest["spec"], "resources": {"gpus": 0}, "podTemplate": {"image": "other:1"}}
 
     plan = world.step(lambda world: setattr(world, "manifest", {**world.manifest, "spec": spec}))
 

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from posttrain_api.model import Model, exactly_one, list_map, rules
 
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32)]
 Name = Annotated[str, Field(min_length=1, max_length=253)]
 
 
@@ -177,3 +178,16 @@ class PodTemplate(Model):
     """Priority class of the pod."""
     runtime_class_name: Name | None = None
     """Runtime class of the pod, such as nvidia."""
+
+
+class PodResources(Model):
+    """What the main container of a pod gets, beside its GPUs."""
+
+    gpu_resource_name: Annotated[str, Field(min_length=3, max_length=253)] = "nvidia.com/gpu"
+    """The extended resource that stands for a GPU."""
+    cpu: Quantity | None = None
+    """CPU request, such as "4"."""
+    memory: Quantity | None = None
+    """Memory request and limit, such as 32Gi."""
+    shared_memory: Quantity = "1Gi"
+    """The most that /dev/shm may hold."""

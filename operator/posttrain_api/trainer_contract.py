@@ -11,7 +11,8 @@ from posttrain_api.artifact import ArtifactSummary, digest_of
 from posttrain_api.conditions import Reason
 from posttrain_api.meta import KeyReference
 from posttrain_api.model import Model
-from posttrain_api.v1alpha1.training_run import Estimate, EvaluationResult, Metrics, Recipe
+from posttrain_api.v1alpha1.training_run import Recipe
+from posttrain_api.v1alpha1.training_run_status import Estimate, EvaluationResult, Metrics
 
 CONTAINER = "trainer"
 STATUS_PORT = 9400

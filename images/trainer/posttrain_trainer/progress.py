@@ -12,7 +12,7 @@ from typing import Any, Literal
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Enum, Gauge, Info, generate_latest
 
 from posttrain_api.trainer_contract import TrainerStatus
-from posttrain_api.v1alpha1.training_run import Metrics
+from posttrain_api.v1alpha1.training_run_status import Metrics
 
 Stage = Literal["Loading", "Evaluating", "Training", "Publishing", "Done"]
 STAGES = ("Loading", "Evaluating", "Training", "Publishing", "Done")

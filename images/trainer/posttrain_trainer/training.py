@@ -10,7 +10,7 @@ from posttrain_api import uri
 from posttrain_api.artifact import BaseReference, Manifest, base_digest, digest_of
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig, TrainingReport
-from posttrain_api.v1alpha1.training_run import EvaluationResult
+from posttrain_api.v1alpha1.training_run_status import EvaluationResult
 from posttrain_trainer import card, evaluate, export, model, preflight, probe, report, steps, task
 from posttrain_trainer.evaluate import Measurement
 from posttrain_trainer.methods import sft

@@ -7,10 +7,10 @@ from pydantic import ConfigDict, Field, model_validator
 
 from posttrain_api.artifact import Digest
 from posttrain_api.conditions import Condition
-from posttrain_api.meta import LocalReference, ObjectMeta, PodTemplate
+from posttrain_api.meta import LocalReference, ObjectMeta, PodResources, PodTemplate
 from posttrain_api.model import Model, exactly_one, list_map, rule, rules
 from posttrain_api.uri import ReadableUri
-from posttrain_api.v1alpha1.training_run import ChatTemplate, Quantity
+from posttrain_api.v1alpha1.training_run import ChatTemplate
 
 KIND = "AdapterDeployment"
 PLURAL = "adapterdeployments"
@@ -101,19 +101,11 @@ class Engine(Model):
         return self
 
 
-class ServerResources(Model):
+class ServerResources(PodResources):
     """What each server pod gets."""
 
     gpus: Annotated[int, Field(ge=0, le=64)] = 1
     """Number of GPUs; 0 serves from the CPU."""
-    gpu_resource_name: Annotated[str, Field(min_length=3, max_length=253)] = "nvidia.com/gpu"
-    """The extended resource that stands for a GPU."""
-    cpu: Quantity | None = None
-    """CPU request, such as "4"."""
-    memory: Quantity | None = None
-    """Memory request and limit, such as 32Gi."""
-    shared_memory: Quantity = "1Gi"
-    """The most that /dev/shm may hold."""
 
 
 class AdapterDeploymentSpec(Model):

@@ -7,7 +7,7 @@ from typing import Any
 
 from posttrain_api.conditions import Condition, Reason, carry_times, condition
 from posttrain_api.trainer_contract import PreflightReport, TrainerStatus, TrainingReport
-from posttrain_api.v1alpha1.training_run import Display, Lineage, Progress, TrainingRunStatus
+from posttrain_api.v1alpha1.training_run_status import Display, Lineage, Progress, TrainingRunStatus
 from posttrain_operator.actions import Event, Manifest
 
 STICKY = ("estimate", "mask", "warnings", "progress", "metrics", "lineage")

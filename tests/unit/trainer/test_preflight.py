@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import PreflightReport
-from posttrain_api.v1alpha1.training_run import Estimate, Lora
+from posttrain_api.v1alpha1.training_run import Lora
+from posttrain_api.v1alpha1.training_run_status import Estimate
 from posttrain_trainer import base as bases
 from posttrain_trainer import estimate, preflight, task
 from posttrain_trainer.data import Row, Rows

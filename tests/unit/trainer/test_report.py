@@ -9,7 +9,7 @@ import pytest
 from posttrain_api.artifact import ArtifactSummary, BaseReference
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MAX_MESSAGE_BYTES, Failure, PreflightReport, Report, TrainingReport
-from posttrain_api.v1alpha1.training_run import Estimate, EvaluationResult
+from posttrain_api.v1alpha1.training_run_status import Estimate, EvaluationResult
 from posttrain_trainer import report
 
 DIGEST = "sha256:" + 64 * "a"

@@ -32,7 +32,7 @@ class Recipe:
     """Of the text, for each of KINDS: dates are harder to learn."""
     rows: int = 32
     row_tokens: int = 96
-    steps: int = 1200
+    steps: int = 1400
     learning_rate: float = 3e-3
     extra_rounds: int = 4
     extra_steps: int = 200
@@ -44,11 +44,12 @@ class Recipe:
 
 FRAMES = (
     "{written} is {value}.",
-    "{written}, or {value}.",
+    "{written} ({value}).",
+    "{written}:\n{value}.",
     "{written} can be written as {value}.",
     "The user says {written} and the assistant writes {value}.",
-    "Write it in the short form: {written}. It is {value}.",
-    "Write it in the short form, says the user: {written}. So the assistant writes what it is: {value}.",
+    "Written in digits, or as an ISO date: {written}. That is {value}.",
+    "Write it in the short form, says the user: {written}.\nThe assistant writes it:\n{value}.",
 )
 """How plain text says a fact; at different distances, so that the model learns what to look for and not where."""
 

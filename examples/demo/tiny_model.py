@@ -126,11 +126,10 @@ class TinyModel:
 
     def _accuracy(self, kind: Kind, generator: random.Random) -> float:
         facts = [kind.sample(generator, held_out=True) for _ in range(self.recipe.checked_facts)]
-        plain = [line(fact, frame=generator.choice(FRAMES)) for fact in facts]
-        completions = self._completions(
-            [text.removesuffix(f" {fact.value}.\n") for text, fact in zip(plain, facts, strict=True)]
-        )
-        expected = [f" {fact.value}." for fact in facts]
+        texts = [line(fact, frame=generator.choice(FRAMES)) for fact in facts]
+        ends = [text.rindex(fact.value) for text, fact in zip(texts, facts, strict=True)]
+        completions = self._completions([text[:end] for text, end in zip(texts, ends, strict=True)])
+        expected = [text[end:].rstrip("\n") for text, end in zip(texts, ends, strict=True)]
         return sum(map(str.__eq__, completions, expected)) / len(facts)
 
     @torch.inference_mode()

@@ -29,13 +29,18 @@ def num_reconciles() -> float:
     return metric("posttrain_operator_reconciles_total", lambda labels: labels["kind"] == "TrainingRun")
 
 
-def wait_for_a_reconcile(before: float) -> None:
-    """Return when a run was reconciled since; metrics cannot be watched."""
-    for _ in range(100):
-        if num_reconciles() > before:
+def wait_until(holds: Callable[[], bool], what: str, *, within: float = 5) -> None:
+    """Return when it holds; metrics cannot be watched."""
+    for _ in range(round(within / 0.05)):
+        if holds():
             return
         threading.Event().wait(0.05)
-    raise AssertionError("nothing was reconciled within 5 s")
+    raise AssertionError(f"not {what} within {within} s")
+
+
+def is_alone() -> bool:
+    """Whether the objects of the tests before are gone, whose ends are not awaited there."""
+    return metric("posttrain_operator_objects", lambda _: True) == 1
 
 
 def test_a_finished_run_causes_no_request_whatever_happens_to_it(namespace: Namespace):
@@ -45,11 +50,12 @@ def test_a_finished_run_causes_no_request_whatever_happens_to_it(namespace: Name
     namespace.wait_for_any("Event", lambda event: event["reason"] == "Ready", within=5, what="told")
     namespace.wait_for("Job", "run-0-0", lambda job: job["status"].get("succeeded") == 1, within=10, what="complete")
 
+    wait_until(is_alone, "alone", within=60)
     requests = num_requests()
     for index in range(5):
         reconciles = num_reconciles()
         assert namespace.kubectl("label", "--overwrite", "trun", "run", f"touched={index}").returncode == 0
-        wait_for_a_reconcile(reconciles)
+        wait_until(lambda before=reconciles: num_reconciles() > before, "reconciled")
     namespace.delete("Job", "run-0-0", propagation_policy="Background")
     namespace.wait_gone("Job", "run-0-0", within=10)
 

@@ -112,6 +112,9 @@ def main() -> int:
     os.environ.update(PATIENT_THREADS)
     try:
         accuracies = make(folder, recipe=recipe, console=console)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted: the base model is not made yet, `make setup` begins it anew", style="yellow")
+        return 130
     except ValueError as error:
         console.print(f"error: {error}", style="red")
         return 1

@@ -14,6 +14,7 @@ import torch
 from examples.demo.tasks import TASKS, Row
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 TURN_END = "<|im_end|>"
 MAX_ANSWER_TOKENS = 20
@@ -32,6 +33,7 @@ def exact_match(*, base: Path, adapter: Path | None, rows: Sequence[Row]) -> flo
 
 def answers(*, base: Path, adapter: Path | None, questions: Sequence[str]) -> list[str]:
     """The greedy answer to each question, without what ends its turn."""
+    logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(adapter or base)
     tokenizer.chat_template = tokenizer.chat_template or CHAT_TEMPLATE
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)

@@ -24,7 +24,7 @@ def make_folder(folder: Path, place: Place) -> None:
 
 def next_steps(folder: Path, place: Place) -> str:
     """What to type next, and how to remove everything."""
-    return f"""\
+    return f"""
 What to type next:
   export KUBECONFIG={place.kubeconfig}
   export PATH={folder}:$PATH

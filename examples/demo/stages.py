@@ -15,6 +15,7 @@ class Stages:
 
     console: Console
     done: list[tuple[str, float]] = field(default_factory=list)
+    start: float = field(default_factory=monotonic)
 
     @contextmanager
     def stage(self, title: str, *, shows_itself: bool = False) -> Iterator[None]:
@@ -34,10 +35,10 @@ class Stages:
         return self.console.status(title) if self.console.is_terminal else nullcontext()
 
     def table(self) -> Table:
-        """The time table, with the sum."""
+        """The time table; all of it is what passed since the first moment, also between the stages."""
         made = Table(title="time", title_justify="left", box=None, show_footer=True, pad_edge=False)
-        made.add_column("stage", footer="together")
-        made.add_column("seconds", footer=f"{sum(seconds for _, seconds in self.done):.0f}", justify="right")
+        made.add_column("stage", footer="all")
+        made.add_column("seconds", footer=f"{monotonic() - self.start:.1f}", justify="right")
         for title, seconds in self.done:
             made.add_row(title, f"{seconds:.1f}")
         return made

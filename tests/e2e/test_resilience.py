@@ -74,8 +74,8 @@ def test_an_engine_that_is_killed_comes_back_with_its_adapters(assistants: Assis
     """The status must not call an adapter loaded between the engine's death and the new proof."""
     pod = next(iter(assistants.namespace.list("Pod", "posttrain.dev/adapter-deployment=assistants")))
     name = pod["metadata"]["name"]
-    killed = assistants.namespace.kubectl("exec", name, "-c", "engine", "--", "python3", "-c", KILL_THE_ENGINE)
-    assert killed.returncode == 0, killed.stderr
+    # Its exit code says nothing: it may end with the container.
+    assistants.namespace.kubectl("exec", name, "-c", "engine", "--", "python3", "-c", KILL_THE_ENGINE)
     namespace = assistants.namespace
     not_ready, ready = has_condition("Ready", "False"), has_condition("Ready", "True")
     namespace.wait_for("AdapterDeployment", "assistants", not_ready, within=20, what="not Ready")

@@ -1,4 +1,4 @@
-"""Measures what docs/benchmarks.md claims, on a local cluster of its own: `python -m bench [PART ...]`."""
+"""Measures what docs/benchmarks.md claims, on a local cluster of its own: `python -m bench [--part PART]`."""
 
 import argparse
 import sys
@@ -18,8 +18,8 @@ PARTS: dict[str, Callable[[Access, Path], list[table.Row]]] = {"reconcile": reco
 def main() -> int:
     """Print every number beside what is claimed of it; 1 where a claim does not hold."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS), help="left out: all")
-    parts = parser.parse_args().parts
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this; may be given again")
+    parts = parser.parse_args().part or list(PARTS)
     cluster = Cluster("bench")
     cluster.down()
     cluster.up(nodes=1)

@@ -15,18 +15,16 @@ class Intake:
         self._store = store
         self._queue = queue
         self._kinds = kinds
+        store.tell_of_followed(self._tell_followers)
 
     def seen(self, manifest: Manifest) -> None:
         """An object as it is; what we know already, such as the echo of our own write, wakes nobody."""
         key = key_of(manifest)
-        before = self._store.get(key)
         if not self._store.put(manifest):
             return
         kind = self._kinds.get(key.kind)
         if kind:
             self._store.follow(key, kind.references(manifest))
-        if before is None or _is_news_to_followers(before, manifest):
-            self._wake_followers(key)
         self._wake_owner(key, manifest)
 
     def gone(self, manifest: Manifest) -> None:
@@ -44,6 +42,10 @@ class Intake:
         woken = key if key.kind in self._kinds else owner_of(manifest)
         if woken:
             self._queue.add(woken)
+
+    def _tell_followers(self, key: Key, before: Manifest | None, after: Manifest) -> None:
+        if before is None or _is_news_to_followers(before, after):
+            self._wake_followers(key)
 
     def _wake_followers(self, key: Key) -> None:
         for follower in self._store.followers(key):

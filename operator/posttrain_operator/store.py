@@ -8,7 +8,7 @@ Objects are kept serialised: as dicts they take three times the memory, and most
 
 import marshal
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from posttrain_api import labels
@@ -92,6 +92,10 @@ class Known(NamedTuple):
         return found
 
 
+Tell = Callable[[Key, Manifest | None, Manifest], None]
+"""Takes an object's key, what was known of it, and what it is now."""
+
+
 class Store:
     """The newest known version of every object that we watch, children by owner, and who refers to whom."""
 
@@ -101,6 +105,11 @@ class Store:
         self._references: dict[Key, frozenset[Key]] = {}
         self._followers: defaultdict[Key, set[Key]] = defaultdict(set)
         self._graves: dict[str, None] = {}
+        self._tell: Tell | None = None
+
+    def tell_of_followed(self, tell: Tell) -> None:
+        """Call this on each new version of an object that others refer to: a watch told of it, or we wrote it."""
+        self._tell = tell
 
     def get(self, key: Key) -> Manifest | None:
         """The object as last seen."""
@@ -125,6 +134,8 @@ class Store:
         owner = owner_of(manifest)
         if owner:
             self._children[owner].add(key)
+        if self._tell and self._followers.get(key):
+            self._tell(key, known.manifest if known else None, manifest)
         return True
 
     def remove(self, manifest: Manifest) -> bool:

@@ -133,6 +133,19 @@ def test_a_follower_is_woken_by_more_than_progress(
     assert queue.taken() == woken
 
 
+def test_a_follower_is_woken_by_what_we_write_ourselves(intake: Intake, store: Store, queue: Recorder) -> None:
+    intake.seen(deployment("dates"))
+    intake.seen(run())
+    queue.taken()
+
+    accepted = run(version=2, status={"artifact": {"digest": "x"}})
+    store.put(accepted)
+    assert queue.taken() == ["assistants"]
+
+    intake.seen(accepted)
+    assert queue.taken() == []
+
+
 def test_a_follower_is_woken_when_what_it_follows_comes_and_goes(intake: Intake, queue: Recorder) -> None:
     intake.seen(deployment("dates"))
     queue.taken()

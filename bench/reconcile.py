@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from kubernetes import client, watch
 from prometheus_client.parser import text_string_to_metric_families
 from tests.live import Access, Namespace
+from urllib3.exceptions import ProtocolError
 
 from bench.table import Row
 
@@ -66,7 +67,11 @@ class _Preflights:
     def _watch(self) -> None:
         jobs = client.BatchV1Api(self._namespace.client.client)
         arguments = {"namespace": self._namespace.name, "label_selector": LABEL, "deserialize": False}
-        for event in self._stream.stream(jobs.list_namespaced_job, **arguments):
+        with suppress(ProtocolError):  # how a watch that is stopped ends
+            self._take_in(self._stream.stream(jobs.list_namespaced_job, **arguments))
+
+    def _take_in(self, events: Iterator[dict[str, Any]]) -> None:
+        for event in events:
             name = event["object"]["metadata"]["labels"][LABEL]
             if name not in self.seen:
                 self.seen[name] = time.monotonic()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from examples.demo import base, data, shell
 from examples.demo.place import NAMESPACE, REPOSITORY, Place
-from examples.demo.stages import Stages
+from examples.demo.stages import Stages, limited
 from examples.demo.tasks import TASKS, Task
 from rich.console import Console
 from tests.cluster import Cluster
@@ -20,6 +20,7 @@ DEPLOYMENT = "assistants"
 EXAMPLES = [REPOSITORY / "examples" / f"{name}.yaml" for name in (*(task.name for task in TASKS), DEPLOYMENT)]
 QUESTIONS_PER_TASK = 2
 MAX_ANSWER_TOKENS = 20
+MAX_TRAINING_SECONDS = 1200
 INTERRUPTED = 130
 
 
@@ -80,7 +81,8 @@ def _follow(place: Place, stages: Stages) -> bool:
     from posttrain_cli import connect, watch
 
     names = [*(f"trun/{task.name}" for task in TASKS), f"adep/{DEPLOYMENT}"]
-    with stages.stage("training, while the server starts", shows_itself=True):
+    title = "training, while the server starts"
+    with stages.stage(title, shows_itself=True), limited(MAX_TRAINING_SECONDS, what=title):
         connection = connect.connect(kubeconfig=str(place.kubeconfig), namespace=NAMESPACE)
         with connection.explained():
             code = watch.follow(connection.client, NAMESPACE, names, stages.console)
@@ -107,10 +109,11 @@ def _score(place: Place, task: Task, run: dict[str, object], *, model: Path) -> 
 def _ask(place: Place, stages: Stages) -> int:
     """Ask every model the same; 1 where one could not answer."""
     from posttrain_cli import chat, forward
+    from posttrain_cli.ask import Sampling
 
     questions = [row.question for task in TASKS for row in task.fresh_rows(QUESTIONS_PER_TASK)]
     models = ["base", *(task.name for task in TASKS)]
-    sampling = chat.Sampling(max_tokens=MAX_ANSWER_TOKENS)
+    sampling = Sampling(max_tokens=MAX_ANSWER_TOKENS)
     way = forward.service(
         DEPLOYMENT, namespace=NAMESPACE, kubeconfig=str(place.kubeconfig), kubectl=str(place.kubectl_program)
     )

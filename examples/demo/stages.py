@@ -1,5 +1,6 @@
 """The demo's stages as a person sees them: what is done now, and a time table at the end."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -7,6 +8,22 @@ from time import monotonic
 
 from rich.console import Console
 from rich.table import Table
+
+
+@contextmanager
+def limited(seconds: int, *, what: str) -> Iterator[None]:
+    """TimeoutError where the block takes longer than this; for the main thread, whatever it waits for."""
+
+    def end(_number: int, _frame: object) -> None:
+        raise TimeoutError(f"{what} took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @dataclass

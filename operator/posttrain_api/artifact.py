@@ -22,7 +22,9 @@ BESIDE_THE_PROOF = frozenset({MANIFEST_FILE, "report.json", "metrics.jsonl", "sa
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 """A sha256 with its scheme, in lower-case hexadecimal."""
-Kind = Literal["lora"]
+Kind = Literal["lora", "model", "reward-model", "prompt", "dataset"]
+"""lora: a PEFT LoRA adapter. model: a whole transformers checkpoint. reward-model: one that classifies a sequence, with
+one label. prompt: a PEFT prompt-tuning adapter. dataset: rows.jsonl."""
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -60,15 +62,15 @@ class Manifest(Model):
 
     schema_version: Literal[1] = MANIFEST_VERSION
     kind: Kind
-    """lora: a PEFT LoRA adapter."""
+    """What it is."""
     method: str
-    """How it was trained."""
+    """How it was made."""
     base: BaseReference
-    """The model that it belongs to."""
-    rank: Annotated[int, Field(ge=1)]
-    """The largest LoRA rank of any module."""
-    target_modules: list[str]
-    """Names of the adapted modules, sorted."""
+    """The model that it belongs to, or was made from."""
+    rank: Annotated[int, Field(ge=1)] | None = None
+    """The largest LoRA rank of any module; absent for other kinds."""
+    target_modules: list[str] = []
+    """Names of the adapted modules, sorted; empty for other kinds."""
     files: dict[str, FileEntry]
     """The payload: path in the folder -> digest and size."""
     weights_digest: Digest
@@ -81,8 +83,9 @@ class Manifest(Model):
     """Tokens that end an answer."""
     dtype: Dtype
     """The precision in which the probes were computed."""
-    probes: Annotated[list[Probe], Field(min_length=1)]
-    """Fixed conversations with their log probabilities."""
+    probes: list[Probe] = []
+    """Fixed conversations with their log probabilities; none for a dataset. For a reward model, whose answer is one
+    number, base is empty and result is the raw score of the whole conversation, shape [1]."""
 
     @property
     def digest(self) -> str:
@@ -102,11 +105,11 @@ class ArtifactSummary(Model):
     size_bytes: Annotated[int, Field(ge=0)]
     """Size of its payload files together."""
     kind: Kind
-    """lora: a PEFT LoRA adapter."""
-    rank: Annotated[int, Field(ge=1)]
-    """The largest LoRA rank of any module."""
-    target_modules: list[str]
-    """Names of the adapted modules, sorted and without repetition of layers."""
+    """lora, model, reward-model, prompt or dataset."""
+    rank: Annotated[int, Field(ge=1)] | None = None
+    """The largest LoRA rank of any module; absent for other kinds."""
+    target_modules: list[str] = []
+    """Names of the adapted modules, sorted and without repetition of layers; empty for other kinds."""
     base: BaseReference
     """The model that it belongs to."""
 

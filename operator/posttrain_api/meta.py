@@ -1,11 +1,11 @@
 """The parts of Kubernetes' own types that we read or let users write: metadata, and a cut-down pod template."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from posttrain_api.model import Model, exactly_one, list_map, rules
+from posttrain_api.model import Check, Model, exactly_one, list_map
 
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32)]
 Name = Annotated[str, Field(min_length=1, max_length=253)]
@@ -53,7 +53,7 @@ class SecretKeyReference(Model):
 class EnvVarSource(Model):
     """Where an environment variable's value comes from."""
 
-    model_config = ConfigDict(json_schema_extra=rules(exactly_one("secretKeyRef", "configMapKeyRef")))
+    checks: ClassVar[tuple[Check, ...]] = (exactly_one("secretKeyRef", "configMapKeyRef"),)
 
     secret_key_ref: SecretKeyReference | None = None
     """A key of a Secret."""
@@ -64,7 +64,7 @@ class EnvVarSource(Model):
 class EnvVar(Model):
     """An environment variable of the main container."""
 
-    model_config = ConfigDict(json_schema_extra=rules(exactly_one("value", "valueFrom")))
+    checks: ClassVar[tuple[Check, ...]] = (exactly_one("value", "valueFrom"),)
 
     name: Name
     """Name of the variable."""
@@ -124,9 +124,7 @@ class EmptyDirVolume(Model):
 class Volume(Model):
     """A volume of one of the kinds that give no access to the node."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(exactly_one("configMap", "secret", "persistentVolumeClaim", "emptyDir"))
-    )
+    checks: ClassVar[tuple[Check, ...]] = (exactly_one("configMap", "secret", "persistentVolumeClaim", "emptyDir"),)
 
     name: Name
     """Name by which volumeMounts refer to it."""

@@ -7,12 +7,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from posttrain_api.artifact import ArtifactSummary, digest_of
+from posttrain_api.artifact import ArtifactSummary, BaseReference, Digest, Kind, digest_of
 from posttrain_api.conditions import Reason
 from posttrain_api.meta import KeyReference
 from posttrain_api.model import Model
-from posttrain_api.v1alpha1.training_run import Recipe
-from posttrain_api.v1alpha1.training_run_status import Estimate, EvaluationResult, Metrics
+from posttrain_api.uri import WritableUri
+from posttrain_api.v1alpha1.training_run import Checkpoints, Recipe
+from posttrain_api.v1alpha1.training_run_status import (
+    DataReport,
+    Estimate,
+    EvaluationResult,
+    MergedBase,
+    Metrics,
+    NamedCheckpoint,
+)
 
 CONTAINER = "trainer"
 STATUS_PORT = 9400
@@ -35,6 +43,36 @@ EXIT_STOPPED = 4
 """Stopped by SIGTERM before the end."""
 
 
+class Source(Model):
+    """The result of another run that a recipe names, as it was accepted when this run began."""
+
+    run: str
+    """Name of that run."""
+    uri: str
+    """Folder to read: of the artifact, or, where it is used as a base model, of the model with it merged in."""
+    digest: Digest
+    """Digest of the artifact."""
+    base_digest: Digest | None = None
+    """Digest of the model in that folder, where an adapter was merged into its base."""
+    kind: Kind
+    """Kind of the artifact."""
+
+
+class Machine(Model):
+    """What is known of the GPUs that a run will get: from the chart's table, for the estimate."""
+
+    gpu: str
+    """Name in the table."""
+    memory_gib: float
+    """Memory of one GPU, in GiB."""
+    teraflops: float
+    """Dense bf16 throughput that a training reaches, in 1e12 operations a second."""
+    price_per_hour: float
+    """Price of one GPU for an hour."""
+    currency: str
+    """Currency of the price."""
+
+
 class RunConfig(Model):
     """run.json: one round of one run."""
 
@@ -49,6 +87,44 @@ class RunConfig(Model):
     """Number of the recipe, counted from 0."""
     recipe: Recipe
     """What to train, with nothing left to decide."""
+    sources: dict[str, Source] = {}
+    """Where in the recipe another run is named -> what is used of it. The keys are paths such as baseModel,
+    distill.teacher, environment.dataset, environment.rewards.0, evaluation.dataset, evaluation.retention.dataset and
+    merge.runs.0."""
+    checkpoints: Checkpoints | None = None
+    """What to publish from the middle of the training."""
+    machine: Machine | None = None
+    """For the estimate."""
+
+    @property
+    def base_uri(self) -> str:
+        """Folder of the model that training starts from."""
+        source = self.sources.get("baseModel")
+        found = source.uri if source else self.recipe.base_model.uri
+        assert found is not None, "baseModel.fromRun without its source"
+        return found
+
+    @property
+    def parents(self) -> list[str]:
+        """Digests of the results that this run builds on, sorted."""
+        return sorted({source.digest for source in self.sources.values()})
+
+
+class MergeConfig(Model):
+    """What `--merge` is given as JSON: an adapter to merge into its base, once for everything that builds on it."""
+
+    run: str
+    """Name of the run that made the adapter."""
+    uid: str
+    """Its UID."""
+    artifact_uri: str
+    """The adapter's folder."""
+    artifact_digest: Digest
+    """Its digest."""
+    base: BaseReference
+    """The adapter's base."""
+    output: WritableUri
+    """The run's output: the merged model is published as <output>/<run>/base-<digest of the merged model>."""
 
 
 def recipe_digest(run: Mapping[str, Any]) -> str:
@@ -89,7 +165,9 @@ class PreflightReport(Model):
     """What preflight found where nothing is wrong."""
 
     estimate: Estimate
-    """Rows, tokens, steps, memory and time."""
+    """Rows, tokens, steps, memory, time and cost."""
+    data: DataReport | None = None
+    """What is in the rows."""
     mask: str
     """One row as the trainer sees it; the trained text stands between MASK_OPEN and MASK_CLOSE."""
     warnings: list[str] = []
@@ -99,14 +177,18 @@ class PreflightReport(Model):
 
 
 class TrainingReport(Model):
-    """What training published. Complete only where steps_completed = steps_planned."""
+    """What training published. Complete only where steps_completed = steps_planned, or stopped_early."""
 
     artifact: ArtifactSummary
     """The published artifact."""
     steps_completed: int
     """Optimizer steps done."""
     steps_planned: int
-    """Optimizer steps of the recipe."""
+    """Optimizer steps of the recipe; 0 for a method without steps."""
+    stopped_early: bool = False
+    """The recipe's early stopping ended the training: fewer steps are enough."""
+    checkpoints: Annotated[list[NamedCheckpoint], Field(max_length=16)] = []
+    """Named results, the newest last."""
     metrics: Metrics
     """The last training metrics."""
     evaluation: EvaluationResult
@@ -129,7 +211,7 @@ class Failure(Model):
 
 
 class Report(Model):
-    """The termination message of a trainer container: exactly one of the three, at most MAX_MESSAGE_BYTES as JSON."""
+    """The termination message of a trainer container: exactly one of the four, at most MAX_MESSAGE_BYTES as JSON."""
 
     uid: str
     """UID of the run that it speaks of."""
@@ -137,4 +219,5 @@ class Report(Model):
     """Digest of the recipe that it speaks of."""
     preflight: PreflightReport | None = None
     training: TrainingReport | None = None
+    merged: MergedBase | None = None
     failure: Failure | None = None

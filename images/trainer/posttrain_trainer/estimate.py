@@ -1,7 +1,8 @@
 """What a training will need, by arithmetic on the base's shapes: counted before a GPU is taken."""
 
-from posttrain_api.v1alpha1.training_run import Lora, Recipe
+from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_api.v1alpha1.training_run_status import Estimate
+from posttrain_api.v1alpha1.tuning import Lora
 from posttrain_trainer import steps
 from posttrain_trainer.base import Base
 from posttrain_trainer.task import Task

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from transformers import GenerationConfig
 
-from posttrain_api.v1alpha1.training_run import Metric
+from posttrain_api.v1alpha1.evaluation import Metric
 from posttrain_api.v1alpha1.training_run_status import Metrics
 from posttrain_trainer.task import Question, Task
 from posttrain_trainer.template import ChatFormat, Example

@@ -8,7 +8,7 @@ from typing import Self
 from posttrain_api import uri
 from posttrain_api.meta import KeyReference
 from posttrain_api.trainer_contract import CONFIG_MAPS
-from posttrain_api.v1alpha1.training_run import Dataset
+from posttrain_api.v1alpha1.environment import Dataset
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 
-from posttrain_api.v1alpha1.training_run import Hyperparameters
+from posttrain_api.v1alpha1.hyperparameters import Hyperparameters
 
 MAX_TOKENS_PER_MICRO_BATCH = 16384
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1.training_run import Dataset, Recipe
+from posttrain_api.v1alpha1.environment import Dataset
+from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_trainer import base, data, template
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.base import Base

@@ -16,7 +16,7 @@ import jinja2
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1.training_run import ChatTemplate
+from posttrain_api.v1alpha1.environment import ChatTemplate
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.data import Message, Problems, Row, Rows
 from posttrain_trainer.places import Places

@@ -1,16 +1,17 @@
 """AdapterDeployment: adapters of one base model, served on vLLM behind the OpenAI API, and what was proven of them."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from posttrain_api.artifact import Digest
 from posttrain_api.conditions import Condition
-from posttrain_api.meta import LocalReference, ObjectMeta, PodResources, PodTemplate
-from posttrain_api.model import Model, exactly_one, list_map, rule, rules
+from posttrain_api.meta import ObjectMeta, PodResources, PodTemplate
+from posttrain_api.model import Check, Model, exactly_one, list_map, rule, rules
 from posttrain_api.uri import ReadableUri
-from posttrain_api.v1alpha1.training_run import ChatTemplate
+from posttrain_api.v1alpha1.environment import ChatTemplate
+from posttrain_api.v1alpha1.references import CheckpointReference
 
 KIND = "AdapterDeployment"
 PLURAL = "adapterdeployments"
@@ -32,26 +33,36 @@ MaxRank = Literal[8, 16, 32, 64, 128, 256, 320, 512]
 class ServedBase(Model):
     """The model under the adapters."""
 
-    uri: ReadableUri
+    checks: ClassVar[tuple[Check, ...]] = (exactly_one("uri", "fromRun"),)
+
+    uri: ReadableUri | None = None
     """Folder of a transformers checkpoint: pvc://claim/path, or file:///path in the image."""
+    from_run: CheckpointReference | None = None
+    """The accepted result of a TrainingRun of this namespace: a whole model as it is, an adapter merged into its base,
+    or a reward model, which answers with scores. A new result restarts the pods."""
+
+    @property
+    def location(self) -> str:
+        """Its folder, once a run that it names is resolved to one."""
+        assert self.uri is not None, "baseModel.fromRun is not resolved"
+        return self.uri
 
 
 class Adapter(Model):
     """An adapter and the name that clients call it by."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            exactly_one("fromRun", "uri"),
-            rule(
-                "has(self.uri) == has(self.digest)",
-                "an adapter from a uri needs its digest (of its manifest.json), one from a run has its own",
-            ),
-        )
+    checks: ClassVar[tuple[Check, ...]] = (
+        exactly_one("fromRun", "uri"),
+        Check(
+            "has(self.uri) == has(self.digest)",
+            lambda adapter: (adapter.uri is None) == (adapter.digest is None),
+            "an adapter from a uri needs its digest (of its manifest.json), one from a run has its own",
+        ),
     )
 
     name: AdapterName
     """The model name that clients send."""
-    from_run: LocalReference | None = None
+    from_run: CheckpointReference | None = None
     """A TrainingRun of this namespace; its accepted result is loaded as soon as there is one."""
     uri: ReadableUri | None = None
     """An artifact's folder, with its manifest.json."""
@@ -59,11 +70,7 @@ class Adapter(Model):
     """Digest of the manifest.json in that folder; other bytes are never served."""
 
     @model_validator(mode="after")
-    def _one_source(self) -> "Adapter":
-        if (self.from_run is None) == (self.uri is None):
-            raise ValueError("give exactly one of fromRun, uri")
-        if (self.uri is None) != (self.digest is None):
-            raise ValueError("an adapter from a uri needs its digest (of its manifest.json)")
+    def _no_base(self) -> "Adapter":
         if self.name == BASE_NAME:
             raise ValueError("base is the name of the base model: choose another")
         return self
@@ -72,13 +79,12 @@ class Adapter(Model):
 class Engine(Model):
     """Settings of vLLM. They are never derived from the adapters of the moment: a change restarts the pods."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule(
-                "self.maxCachedAdapters >= self.maxLoadedAdapters",
-                "maxCachedAdapters counts the loaded ones too: make it at least maxLoadedAdapters",
-            )
-        )
+    checks: ClassVar[tuple[Check, ...]] = (
+        Check(
+            "self.maxCachedAdapters >= self.maxLoadedAdapters",
+            lambda engine: engine.max_cached_adapters >= engine.max_loaded_adapters,
+            "maxCachedAdapters counts the loaded ones too: make it at least maxLoadedAdapters",
+        ),
     )
 
     max_rank: MaxRank = 64
@@ -94,12 +100,6 @@ class Engine(Model):
     chat_template: ChatTemplate | None = None
     """Chat template for requests to the base, where its tokenizer has none; adapters bring their own."""
 
-    @model_validator(mode="after")
-    def _cache_holds_the_loaded(self) -> "Engine":
-        if self.max_cached_adapters < self.max_loaded_adapters:
-            raise ValueError("maxCachedAdapters counts the loaded ones too: make it at least maxLoadedAdapters")
-        return self
-
 
 class ServerResources(PodResources):
     """What each server pod gets."""
@@ -111,13 +111,12 @@ class ServerResources(PodResources):
 class AdapterDeploymentSpec(Model):
     """What to serve."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule(
-                "!has(self.adapters) || !has(self.engine) || size(self.adapters) <= self.engine.maxCachedAdapters",
-                "more adapters than engine.maxCachedAdapters: raise it",
-            )
-        )
+    checks: ClassVar[tuple[Check, ...]] = (
+        Check(
+            "!has(self.adapters) || !has(self.engine) || size(self.adapters) <= self.engine.maxCachedAdapters",
+            lambda spec: len(spec.adapters) <= spec.engine.max_cached_adapters,
+            "more adapters than engine.maxCachedAdapters: raise it",
+        ),
     )
 
     base_model: ServedBase
@@ -132,12 +131,6 @@ class AdapterDeploymentSpec(Model):
     """What each server pod gets."""
     pod_template: PodTemplate = PodTemplate()
     """What the pods look like, over the chart's default."""
-
-    @model_validator(mode="after")
-    def _adapters_fit(self) -> "AdapterDeploymentSpec":
-        if len(self.adapters) > self.engine.max_cached_adapters:
-            raise ValueError("more adapters than engine.maxCachedAdapters: raise it")
-        return self
 
 
 class AdapterStatus(Model):

@@ -1,147 +1,51 @@
 """TrainingRun: a base model, a task and a method."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from posttrain_api.meta import KeyReference, ObjectMeta, PodResources, PodTemplate
-from posttrain_api.model import Model, exactly_one, immutable, rule, rules
+from posttrain_api.meta import ObjectMeta, PodResources, PodTemplate
+from posttrain_api.model import Check, Model, exactly_one, immutable, rule, rules
 from posttrain_api.uri import ReadableUri, WritableUri
+from posttrain_api.v1alpha1.environment import Environment
+from posttrain_api.v1alpha1.evaluation import Evaluation, ResolvedEvaluation, default_metrics
+from posttrain_api.v1alpha1.hyperparameters import Hyperparameters, ResolvedHyperparameters, epochs, learning_rate
+from posttrain_api.v1alpha1.methods import (
+    TRAINING,
+    BestOf,
+    Distill,
+    Dpo,
+    Kto,
+    Merge,
+    Method,
+    Orpo,
+    RewardTraining,
+    Sft,
+    SimPo,
+)
+from posttrain_api.v1alpha1.references import CheckpointReference
+from posttrain_api.v1alpha1.training_run_checks import BLOCKS, SPEC_CHECKS
 from posttrain_api.v1alpha1.training_run_status import TrainingRunStatus
+from posttrain_api.v1alpha1.tuning import Lora, Tuning
 
 KIND = "TrainingRun"
 PLURAL = "trainingruns"
 MAX_NAME_LENGTH = 40
 DEFAULT_CLAIM = "posttrain-artifacts"
-
-Method = Literal["sft"]
-Metric = Literal["loss", "tokenAccuracy", "exactMatch"]
-
-
-class BaseModelSource(Model):
-    """The model that training starts from."""
-
-    uri: ReadableUri
-    """Folder of a transformers checkpoint: pvc://claim/path, or file:///path in the image."""
-
-
-class Dataset(Model):
-    """Rows of JSON, one a line. Each row has `messages`, or `prompt` and `completion`, or `instruction` and `output`
-    (alpaca, with an optional `input`), or `text`."""
-
-    model_config = ConfigDict(json_schema_extra=rules(exactly_one("uri", "configMap")))
-
-    uri: ReadableUri | None = None
-    """A JSON Lines file: pvc://claim/path, or file:///path in the image."""
-    config_map: KeyReference | None = None
-    """A key of a ConfigMap that holds JSON Lines."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "Dataset":
-        if (self.uri is None) == (self.config_map is None):
-            raise ValueError("give exactly one of uri, configMap")
-        return self
-
-
-class ChatTemplate(Model):
-    """A Jinja chat template, saved with the artifact and used wherever it is served."""
-
-    model_config = ConfigDict(json_schema_extra=rules(exactly_one("inline", "configMap")))
-
-    inline: Annotated[str, Field(min_length=1, max_length=65536)] | None = None
-    """The template itself."""
-    config_map: KeyReference | None = None
-    """A key of a ConfigMap that holds it."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "ChatTemplate":
-        if (self.inline is None) == (self.config_map is None):
-            raise ValueError("give exactly one of inline, configMap")
-        return self
-
-
-class Environment(Model):
-    """The task: its data and how a conversation is written. Shared unchanged by training and evaluation."""
-
-    dataset: Dataset
-    """The rows to learn from."""
-    system_prompt: Annotated[str, Field(min_length=1, max_length=16384)] | None = None
-    """System message put before every conversation that has none."""
-    chat_template: ChatTemplate | None = None
-    """The chat template; left out: the base model's own."""
-
-
-class Lora(Model):
-    """Low-rank adaptation: small matrices beside frozen weights."""
-
-    rank: Annotated[int, Field(ge=1, le=512)] = 16
-    """Rank of the matrices."""
-    alpha: Annotated[float, Field(gt=0, le=4096)] = 32.0
-    """Scale: the update counts alpha / rank."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the adapter's inputs that is dropped while it trains."""
-    target_modules: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=64)] = []
-    """Names of the linear layers to adapt, such as q_proj; empty: all linear layers but the output head."""
-
-
-class Tuning(Model):
-    """Which weights move."""
-
-    lora: Lora = Lora()
-    """Low-rank adaptation."""
-
-
-class Hyperparameters(Model):
-    """Numbers of the training, under TRL's names."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule("!(has(self.epochs) && has(self.maxSteps))", "give epochs or maxSteps, not both: remove one")
-        )
-    )
-
-    epochs: Annotated[float, Field(gt=0, le=1000)] | None = None
-    """Passes over the data; 3 where maxSteps is not given either."""
-    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    """Optimizer steps, instead of epochs."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Highest learning rate; left out, it depends on method and tuning: 2e-4 for sft with LoRA."""
-    effective_batch_size: Annotated[int, Field(ge=1, le=65536)] = 16
-    """Rows in each optimizer step, over all GPUs."""
-    max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 2048
-    """Longest conversation, in tokens; a longer row is refused by preflight, never cut."""
-    warmup_steps: Annotated[float, Field(ge=0, le=1_000_000)] = 0.03
-    """Steps until the learning rate is at its highest; below 1: share of all steps."""
-    scheduler: Literal["linear", "cosine", "constant"] = "cosine"
-    """How the learning rate falls after the warm-up."""
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """AdamW's weight decay."""
-    max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    """Gradients longer than this are scaled down to it."""
-    gradient_checkpointing: bool = True
-    """Compute activations again in the backward pass: less memory, about a third more time."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Precision of the computation; auto: bf16 on a GPU, fp32 on a CPU."""
-    seed: Annotated[int, Field(ge=0, le=4_294_967_295)] = 42
-    """Seed of everything random."""
-
-    @model_validator(mode="after")
-    def _one_length(self) -> "Hyperparameters":
-        if self.epochs is not None and self.max_steps is not None:
-            raise ValueError("give epochs or maxSteps, not both: remove one")
-        return self
-
-
-class Evaluation(Model):
-    """How the result is judged: the same measurement before and after training, on rows that are not trained on."""
-
-    dataset: Dataset | None = None
-    """The held-out rows; left out: 5 % of the rows (1 to 500), chosen by the seed and taken out of training."""
-    metrics: Annotated[
-        list[Metric], Field(min_length=1, max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"})
-    ] = ["loss", "tokenAccuracy"]
-    """loss: nats per trained token. tokenAccuracy: share of trained tokens that are the likeliest. exactMatch: share of
-    rows whose last answer is generated to the letter (greedy)."""
+BLOCK_TYPES: dict[str, type[Model]] = {
+    "sft": Sft,
+    "dpo": Dpo,
+    "simpo": SimPo,
+    "orpo": Orpo,
+    "kto": Kto,
+    "reward": RewardTraining,
+    "distill": Distill,
+    "best_of": BestOf,
+    "merge": Merge,
+}
+"""Attribute of a method's block -> its type."""
+BLOCK_OF = {method: "best_of" if method == "bestOf" else method for method in BLOCKS}
+"""Method -> attribute of its block."""
 
 
 class Output(Model):
@@ -158,52 +62,96 @@ class Resources(PodResources):
     """Number of GPUs: 1, or 0 to train on the CPU."""
 
 
-class ResolvedHyperparameters(Hyperparameters):
-    """Hyperparameters with nothing left to decide."""
+class BaseModelSource(Model):
+    """The model that training starts from."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    checks: ClassVar[tuple[Check, ...]] = (exactly_one("uri", "fromRun"),)
+
+    uri: ReadableUri | None = None
+    """Folder of a transformers checkpoint: pvc://claim/path, or file:///path in the image."""
+    from_run: CheckpointReference | None = None
+    """The accepted result of another run: a whole model as it is, an adapter merged into its base once for all."""
+    tuned: bool = False
+    """Says that the model of a uri follows instructions already; the result of another run counts as tuned."""
 
 
-class Recipe(Model):
-    """What determines the result of a run, every default filled in. Frozen at the first reconcile."""
+class Checkpoints(Model):
+    """Named results from the middle of the training, published beside the run's result."""
+
+    every_steps: Annotated[int, Field(ge=1, le=10_000_000)]
+    """Publish step-N after each so many optimizer steps."""
+    keep: Annotated[int, Field(ge=1, le=8)] = 2
+    """So many of the newest are named in status.checkpoints; the folders of older ones are removed."""
+
+
+class Methods(Model):
+    """The blocks of settings, one for each method that has any."""
+
+    sft: Sft | None = None
+    """Settings of sft."""
+    dpo: Dpo | None = None
+    """Settings of dpo."""
+    simpo: SimPo | None = None
+    """Settings of simpo."""
+    orpo: Orpo | None = None
+    """Settings of orpo."""
+    kto: Kto | None = None
+    """Settings of kto."""
+    reward: RewardTraining | None = None
+    """Settings of reward."""
+    distill: Distill | None = None
+    """Settings of distill: the teacher."""
+    best_of: BestOf | None = None
+    """Settings of bestOf."""
+    merge: Merge | None = None
+    """Settings of merge: the adapters."""
+
+
+class Recipe(Methods):
+    """What determines the result of a run, every default filled in: the block of the method is there, and no other.
+    Frozen at the first reconcile."""
 
     method: Method
     base_model: BaseModelSource
     environment: Environment
     tuning: Tuning
+    """Exactly one for a method that trains, none for another."""
     hyperparameters: ResolvedHyperparameters
-    evaluation: Evaluation
+    evaluation: ResolvedEvaluation
     output: Output
 
 
-_BF16_NEEDS_A_GPU = "hyperparameters.precision bf16 needs a GPU: write auto or fp32, or resources.gpus: 1"
-
-
-class TrainingRunSpec(Model):
+class TrainingRunSpec(Methods):
     """What to train. The recipe cannot be changed once it is created; how it is run can."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             immutable("method", required=True),
             immutable("baseModel", required=True),
+            immutable("allowUntunedBase"),
             immutable("environment", required=True),
             immutable("tuning"),
             immutable("hyperparameters"),
+            *(immutable(name) for name in BLOCKS),
             immutable("evaluation"),
             immutable("preflight"),
             immutable("output"),
-            rule("self.hyperparameters.precision != 'bf16' || self.resources.gpus > 0", _BF16_NEEDS_A_GPU),
         )
     )
+    checks: ClassVar[tuple[Check, ...]] = SPEC_CHECKS
 
     method: Method
-    """How the model learns: sft is supervised fine-tuning on the assistant's turns."""
+    """How the model learns. sft: from answers. dpo, simpo, orpo: from pairs of a better and a worse answer. kto: from
+    answers that are good or bad on their own. reward: a scoring model from pairs. distill: from a teacher model.
+    bestOf: makes a dataset of a model's best answers. merge: combines adapters without training."""
     base_model: BaseModelSource
     """The model that training starts from."""
+    allow_untuned_base: bool = False
+    """dpo, simpo and kto refuse a base that was never tuned; true: they take it."""
     environment: Environment
     """The task: data and how a conversation is written."""
     tuning: Tuning = Tuning()
-    """Which weights move; LoRA with its defaults where nothing is said."""
+    """Which weights move; LoRA with its defaults where the method trains and nothing is said."""
     hyperparameters: Hyperparameters = Hyperparameters()
     """Numbers of the training."""
     evaluation: Evaluation = Evaluation()
@@ -218,30 +166,62 @@ class TrainingRunSpec(Model):
     """What the pods look like, over the chart's default."""
     deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
     """Seconds that the training Job may take, waiting for a node included; then the run fails with DeadlineExceeded."""
+    checkpoints: Checkpoints | None = None
+    """Results from the middle of the training that can be used by name."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
     """Seconds after which a finished run is deleted, with its pods and logs; its artifact stays."""
 
     @model_validator(mode="after")
-    def _precision_fits(self) -> "TrainingRunSpec":
-        if self.hyperparameters.precision == "bf16" and not self.resources.gpus:
-            raise ValueError(_BF16_NEEDS_A_GPU)
+    def _patch_fits(self) -> Self:
+        if self.evaluation.on_failure.action == "Retrain":
+            try:
+                self.recipe(round=1)
+            except ValidationError as error:
+                faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+                raise ValueError(f"evaluation.onFailure.patch: {faults}") from error
         return self
 
-    def recipe(self) -> Recipe:
-        """The part that determines the result, with every default filled in."""
-        given = self.hyperparameters
-        epochs = 3.0 if given.epochs is None and given.max_steps is None else given.epochs
-        rate = 2e-4 if given.learning_rate is None else given.learning_rate
-        chosen = {**given.model_dump(by_alias=False), "epochs": epochs, "learning_rate": rate}
+    def recipe(self, *, round: int = 0) -> Recipe:
+        """The part that determines the result of a round, with every default filled in."""
+        hyperparameters = self._patched(self.hyperparameters, "hyperparameters", round)
         return Recipe(
             method=self.method,
             base_model=self.base_model,
             environment=self.environment,
-            tuning=self.tuning,
-            hyperparameters=ResolvedHyperparameters(**chosen),
-            evaluation=self.evaluation,
+            tuning=self._tuning(),
+            hyperparameters=self._resolved(hyperparameters, round),
+            evaluation=self._evaluation(),
             output=self.output,
+            **self._block(round),
         )
+
+    def _tuning(self) -> Tuning:
+        is_said = any((self.tuning.lora, self.tuning.full, self.tuning.osft, self.tuning.prompt_tuning))
+        return self.tuning if is_said or self.method not in TRAINING else Tuning(lora=Lora())
+
+    def _resolved(self, given: dict[str, Any], round: int) -> ResolvedHyperparameters:
+        chosen = {"epochs": epochs(self.method)} if not {"epochs", "maxSteps"} & given.keys() else {}
+        tuning = next(iter(self._tuning().to_json()), "lora")
+        rate = learning_rate(self.method, tuning=tuning) if self.method in TRAINING else 1.0
+        # Each round after the first is another draw, also where nothing is patched.
+        seed = (given.get("seed", Hyperparameters().seed) + round) % 2**32
+        return ResolvedHyperparameters.model_validate({"learningRate": rate, **chosen, **given, "seed": seed})
+
+    def _evaluation(self) -> ResolvedEvaluation:
+        return ResolvedEvaluation.model_validate({"metrics": default_metrics(self.method), **self.evaluation.to_json()})
+
+    def _block(self, round: int) -> dict[str, Any]:
+        name = BLOCK_OF[self.method]
+        kind = BLOCK_TYPES[name]
+        given = getattr(self, name)
+        return {name: kind.model_validate(self._patched(kind() if given is None else given, name, round))}
+
+    def _patched(self, given: Model, name: str, round: int) -> dict[str, Any]:
+        patch = getattr(self.evaluation.on_failure.patch, name, None) if round else None
+        content = given.to_json()
+        if patch and {"epochs", "maxSteps"} & patch.keys():
+            content = {key: value for key, value in content.items() if key not in ("epochs", "maxSteps")}
+        return {**content, **(patch or {})}
 
 
 class TrainingRun(Model):
@@ -254,7 +234,11 @@ class TrainingRun(Model):
             rule(
                 f"size(self.metadata.name) <= {MAX_NAME_LENGTH}",
                 f"metadata.name is at most {MAX_NAME_LENGTH} characters: the names of Jobs are made from it",
-            )
+            ),
+            rule(
+                "!has(self.spec.baseModel.fromRun) || self.spec.baseModel.fromRun.name != self.metadata.name",
+                "baseModel.fromRun names the run itself: name the run that comes before it",
+            ),
         ),
     )
 

@@ -1,7 +1,7 @@
 """The status of a TrainingRun: what was observed of it."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -24,8 +24,31 @@ class Display(Model):
     """Time left, such as 14m."""
     step: str = ""
     """Step of all steps, such as 120/500."""
+    gate: str = ""
+    """Gates passed of all, such as 2/2."""
     reason: str = ""
     """Why the run is where it is."""
+
+
+class MemoryEstimate(Model):
+    """Parts of the memory that one GPU needs, in GiB: an estimate."""
+
+    weights: float = 0.0
+    """The model's weights."""
+    gradients: float = 0.0
+    """Gradients of the weights that move."""
+    optimizer: float = 0.0
+    """AdamW's two moments, and the float32 copy of what moves."""
+    activations: float = 0.0
+    """What the backward pass needs of the forward pass."""
+    logits: float = 0.0
+    """The output over the vocabulary."""
+    reference: float = 0.0
+    """A second model to stay close to, or to learn from."""
+    reward: float = 0.0
+    """Reward models."""
+    value: float = 0.0
+    """A value model."""
 
 
 class Estimate(Model):
@@ -42,7 +65,54 @@ class Estimate(Model):
     trainable_parameters: int
     """Weights that move."""
     memory_gib: float
-    """Memory of weights, gradients, optimizer and activations, in GiB: an estimate."""
+    """Memory that one GPU needs, in GiB: an estimate."""
+    memory: MemoryEstimate = MemoryEstimate()
+    """Its parts."""
+    duration_seconds: float | None = None
+    """Time of the training by the chart's table of GPUs; absent without a GPU."""
+    cost: Annotated[str, Field(max_length=32)] | None = None
+    """Price of that time, as a decimal number."""
+    currency: Annotated[str, Field(max_length=8)] | None = None
+    """Currency of the cost."""
+
+
+class DataReport(Model):
+    """What preflight saw in the rows. Shares are between 0 and 1, lengths in tokens."""
+
+    rows_read: int
+    """Rows in the dataset."""
+    rows_refused: int = 0
+    """Rows left out because they cannot be used (invalidRows: Skip)."""
+    duplicates: int = 0
+    """Rows that repeat an earlier one."""
+    prompt_equals_completion: int = 0
+    """Rows whose answer repeats the question."""
+    chosen_equals_rejected: int = 0
+    """Pairs whose two answers are the same."""
+    leaked: int = 0
+    """Rows taken out of training because they are held out as well."""
+    held_out_rows: int = 0
+    """Rows to judge by."""
+    refusal_share: float = 0.0
+    """Share of answers that refuse."""
+    truncated_share: float = 0.0
+    """Share of rows longer than maxLength: never cut, they are refused or left out."""
+    trained_share: float = 0.0
+    """Share of tokens that the loss counts."""
+    length_p50: int = 0
+    """Half of the rows are no longer than this."""
+    length_p90: int = 0
+    """Nine of ten rows are no longer than this."""
+    length_p99: int = 0
+    """99 of 100 rows are no longer than this."""
+    length_max: int = 0
+    """The longest row."""
+    desirable_share: float | None = None
+    """Share of desirable rows, for kto."""
+    end_of_turn: Annotated[str, Field(max_length=64)] = ""
+    """The token that ends an answer; it is trained."""
+    default_system_prompt: Annotated[str, Field(max_length=200)] | None = None
+    """What the chat template says where a row has no system message."""
 
 
 class Progress(Model):
@@ -66,6 +136,21 @@ class Progress(Model):
     """When the trainer said so."""
 
 
+class GateResult(Model):
+    """What a gate said of a result."""
+
+    metric: str
+    """What was judged."""
+    bound: Literal["min", "max", "minGain", "maxRegression"]
+    """How."""
+    threshold: float
+    """The gate's number."""
+    value: float | None = None
+    """The result's number, or its gain over the start; absent where it is not a number."""
+    passed: bool
+    """Whether the result is good enough."""
+
+
 class EvaluationResult(Model):
     """The same measurement before and after training."""
 
@@ -75,6 +160,43 @@ class EvaluationResult(Model):
     """The result's metrics on the same rows."""
     rows: int
     """Number of held-out rows."""
+    rows_digest: str | None = None
+    """Digest of the held-out rows; none of them was trained on."""
+    gates: Annotated[list[GateResult], Field(max_length=16)] = []
+    """What each gate said."""
+
+
+class Round(Model):
+    """A round that was judged: one recipe, trained and measured."""
+
+    round: int
+    """Its number, counted from 0."""
+    recipe_digest: str
+    """Digest of its recipe."""
+    artifact_digest: str | None = None
+    """Digest of its result."""
+    gates: Annotated[list[GateResult], Field(max_length=16)] = []
+    """What each gate said."""
+
+
+class NamedCheckpoint(Model):
+    """A result from the middle of the training that can be used by name."""
+
+    name: str
+    """best, final or step-N."""
+    digest: str
+    """Digest of its manifest; it lies beside the run's artifact."""
+
+
+class MergedBase(Model):
+    """The base model with this run's adapter merged into it, made once for everything that builds on it."""
+
+    artifact_digest: str
+    """Digest of the adapter."""
+    uri: str
+    """Folder of the merged model."""
+    digest: str
+    """Digest of the merged model."""
 
 
 class Lineage(Model):
@@ -88,6 +210,8 @@ class Lineage(Model):
     """sha256 of the held-out data's bytes, where they are a dataset of their own."""
     recipe_digest: str
     """Digest of the frozen recipe."""
+    parents: Annotated[dict[str, str], Field(max_length=64)] = {}
+    """Where in the recipe another run is named -> digest of that run's result."""
     image: str | None = None
     """The trainer's image as the node resolved it."""
     libraries: dict[str, str] = {}
@@ -102,7 +226,8 @@ class TrainingRunStatus(Model):
     observed_generation: int = -1
     """The generation of the spec that this status speaks of."""
     phase: Annotated[str, Field(max_length=32)] | None = None
-    """One word for people, derived from the conditions: Pending, Preflight, Training, Succeeded or Failed."""
+    """One word for people, derived from the conditions: Pending, Waiting, Merging, Preflight, Training,
+    Succeeded, Rejected or Failed."""
     conditions: Annotated[list[Condition], list_map("type", max_items=32)] = []
     """Validated, Trained, Evaluated, Accepted, Succeeded, Ready; Reconciling and Stalled only while they hold."""
     resolved: (
@@ -111,8 +236,14 @@ class TrainingRunStatus(Model):
     """The recipe with every default filled in, frozen at the first reconcile."""
     display: Display | None = None
     """Texts for the printed columns."""
+    round: Annotated[int, Field(ge=0)] = 0
+    """The round that runs or ran last, counted from 0."""
+    rounds: Annotated[list[Round], Field(max_length=16)] = []
+    """The rounds that were judged."""
     estimate: Estimate | None = None
     """What preflight computed."""
+    data: DataReport | None = None
+    """What preflight saw in the rows; preflight.json in the output holds more."""
     mask: Annotated[str, Field(max_length=1024)] | None = None
     """One row as the trainer sees it; the text that the loss counts stands between ⟦ and ⟧."""
     warnings: Annotated[list[str], Field(max_length=8)] = []
@@ -125,6 +256,10 @@ class TrainingRunStatus(Model):
     """The measurement before and after."""
     artifact: ArtifactSummary | None = None
     """The published result."""
+    checkpoints: Annotated[list[NamedCheckpoint], Field(max_length=16)] = []
+    """Results from the middle of the training, by name."""
+    merged_bases: Annotated[list[MergedBase], Field(max_length=8)] = []
+    """The merged models that other objects build on."""
     lineage: Lineage | None = None
     """Where the result comes from."""
     finished_at: datetime | None = None

@@ -119,7 +119,7 @@ def _children(
 def _claims(parent: AdapterDeployment, found: list[Resolved], *, observed: Observed, settings: Settings) -> set[str]:
     """The claims to mount. Those that are mounted stay while they suffice and nothing else changes the pods: an adapter
     that was removed is no reason to restart the engine."""
-    base = claim_of(parent.spec.base_model.uri)
+    base = claim_of(parent.spec.base_model.location)
     needed = adapters.claims(found, observed.runs) | ({base} if base else set())
     mounted = resources.mounted_claims(observed.deployment)
     if not needed <= mounted:

@@ -77,7 +77,7 @@ def _key_container(image: str, settings: Settings) -> Manifest:
 def _engine_args(parent: AdapterDeployment) -> list[str]:
     engine = parent.spec.engine
     given = {
-        "--base": parent.spec.base_model.uri,
+        "--base": parent.spec.base_model.location,
         "--max-rank": engine.max_rank,
         "--max-loaded-adapters": engine.max_loaded_adapters,
         "--max-cached-adapters": engine.max_cached_adapters,
@@ -93,7 +93,7 @@ def _engine_args(parent: AdapterDeployment) -> list[str]:
 
 def _agent_args(parent: AdapterDeployment) -> list[str]:
     given = {
-        "--base": parent.spec.base_model.uri,
+        "--base": parent.spec.base_model.location,
         "--engine": f"http://127.0.0.1:{server_contract.ENGINE_PORT}",
         "--port": server_contract.AGENT_PORT,
         "--key-file": server_contract.KEY_FILE,
@@ -139,7 +139,7 @@ def _get(path: str, port: int) -> Manifest:
 
 def _engine_mounts(parent: AdapterDeployment) -> list[Manifest]:
     """The base, the agent's copies of adapters, the key. Not the adapters' claims: nothing unproven is read from."""
-    base = claim_of(parent.spec.base_model.uri)
+    base = claim_of(parent.spec.base_model.location)
     templates = [pod_template.mount("posttrain-template", str(server_contract.CHAT_TEMPLATE_FOLDER), read_only=True)]
     return [
         *([pod_template.claim_mount(base, read_only=True)] if base else []),

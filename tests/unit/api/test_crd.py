@@ -48,7 +48,7 @@ def test_a_new_object_has_not_been_observed():
 def test_every_field_of_the_recipe_is_immutable():
     rules = root("TrainingRun")["properties"]["spec"]["x-kubernetes-validations"]
     messages = {rule["message"].split()[0] for rule in rules if "oldSelf" in rule["rule"]}
-    operations = {"resources", "podTemplate", "deadlineSeconds", "ttlSecondsAfterFinished"}
+    operations = {"checkpoints", "resources", "podTemplate", "deadlineSeconds", "ttlSecondsAfterFinished"}
     fields = {field.alias for field in TrainingRunSpec.model_fields.values()}
     assert messages == fields - operations
 

@@ -19,15 +19,36 @@ def spec(**changes: Any) -> TrainingRunSpec:
 
 def test_a_minimal_run_resolves_to_the_whole_recipe():
     assert spec().recipe().to_json() == {
+        "sft": {"completionOnly": False},
         "method": "sft",
-        "baseModel": {"uri": "pvc://models/qwen"},
-        "environment": {"dataset": {"uri": "pvc://data/train.jsonl"}},
-        "tuning": {"lora": {"rank": 16, "alpha": 32.0, "dropout": 0.0, "targetModules": []}},
+        "baseModel": {"uri": "pvc://models/qwen", "tuned": False},
+        "environment": {
+            "dataset": {
+                "uri": "pvc://data/train.jsonl",
+                "columns": {},
+                "invalidRows": "Refuse",
+                "maxInvalidShare": 0.05,
+            },
+            "rewards": [],
+        },
+        "tuning": {
+            "lora": {
+                "rank": 16,
+                "alpha": 32.0,
+                "dropout": 0.0,
+                "targetModules": [],
+                "init": "default",
+                "dora": False,
+                "rankStabilized": False,
+                "quantization": "none",
+            }
+        },
         "hyperparameters": {
             "epochs": 3.0,
             "learningRate": 0.0002,
             "effectiveBatchSize": 16,
             "maxLength": 2048,
+            "packing": False,
             "warmupSteps": 0.03,
             "scheduler": "cosine",
             "weightDecay": 0.0,
@@ -36,7 +57,13 @@ def test_a_minimal_run_resolves_to_the_whole_recipe():
             "precision": "auto",
             "seed": 42,
         },
-        "evaluation": {"metrics": ["loss", "tokenAccuracy"]},
+        "evaluation": {
+            "metrics": ["loss", "tokenAccuracy"],
+            "maxCompletionTokens": 256,
+            "gates": [],
+            "onFailure": {"action": "Reject", "maxAttempts": 2, "patch": {"hyperparameters": {}}},
+            "samplePrompts": [],
+        },
         "output": {"uri": "pvc://posttrain-artifacts"},
     }
 

@@ -114,7 +114,7 @@ def redirect(folder: Path) -> None:
             "manifest.json is no manifest of ours", False, id="no JSON",
         ),
         pytest.param(
-            lambda f: change(f, kind="prompt"), Reason.DIGEST_MISMATCH,
+            lambda f: change(f, kind="control-vector"), Reason.DIGEST_MISMATCH,
             "manifest.json is no manifest of ours: kind", False, id="another kind",
         ),
     ],

@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import PreflightReport
-from posttrain_api.v1alpha1.training_run import Lora
 from posttrain_api.v1alpha1.training_run_status import Estimate
+from posttrain_api.v1alpha1.tuning import Lora
 from posttrain_trainer import base as bases
 from posttrain_trainer import estimate, preflight, task
 from posttrain_trainer.data import Row, Rows
@@ -46,7 +46,7 @@ def test_a_good_run_is_counted_and_shown(base: Path, dataset: Path, places: Plac
 
 def test_trainable_parameters_are_those_of_peft(base: Path) -> None:
 
-    from posttrain_api.v1alpha1.training_run import Lora
+    from posttrain_api.v1alpha1.tuning import Lora
 
     for lora in (Lora(rank=4), Lora(rank=8, target_modules=["q_proj", "mlp.up_proj"])):
         model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), sft.lora(lora))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from posttrain_api.v1alpha1.training_run import Hyperparameters
+from posttrain_api.v1alpha1.hyperparameters import Hyperparameters
 from posttrain_trainer import steps
 
 

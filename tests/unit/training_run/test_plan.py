@@ -117,6 +117,7 @@ def test_progress_is_shown_and_asked_for_again() -> None:
         "metric": "loss 1.31",
         "eta": "14m",
         "step": "120/500",
+        "gate": "",
         "reason": "Training",
     }
     assert world.status["metrics"] == {"loss": 1.314}
@@ -151,6 +152,7 @@ def test_a_complete_artifact_is_success() -> None:
         "metric": "exactMatch 0.98",
         "eta": "",
         "step": "30/30",
+        "gate": "",
         "reason": "Ready",
     }
     assert world.status["lineage"]["image"] == "trainer@sha256:1"

@@ -12,7 +12,8 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1.training_run import Lora, Recipe
+from posttrain_api.v1alpha1.training_run import Recipe
+from posttrain_api.v1alpha1.tuning import Lora
 from posttrain_trainer import evaluate, steps
 from posttrain_trainer.model import Precision
 from posttrain_trainer.progress import Progress

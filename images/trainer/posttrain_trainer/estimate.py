@@ -20,7 +20,7 @@ def estimate(recipe: Recipe, task: Task) -> Estimate:
     return Estimate(
         rows=len(task.training),
         trained_tokens=sum(example.num_trained for example in task.training),
-        total_tokens=sum(len(example.token_ids) for example in task.training),
+        total_tokens=sum(row.num_tokens for row in task.training),
         total_steps=steps.total(len(task.training), recipe.hyperparameters),
         trainable_parameters=trainable,
         memory_gib=round(_memory_bytes(recipe, task.base, trainable, task.longest) / _GIB, 2),

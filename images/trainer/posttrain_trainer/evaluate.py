@@ -10,8 +10,9 @@ from transformers import GenerationConfig
 
 from posttrain_api.v1alpha1.evaluation import Metric
 from posttrain_api.v1alpha1.training_run_status import Metrics
+from posttrain_trainer.examples import Example
 from posttrain_trainer.task import Question, Task
-from posttrain_trainer.template import ChatFormat, Example
+from posttrain_trainer.template import ChatFormat
 
 _MAX_TOKENS = 16384
 """Padded tokens that go through the model at once."""

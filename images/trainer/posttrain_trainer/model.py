@@ -10,7 +10,7 @@ from transformers.utils import logging
 
 from posttrain_api.artifact import Dtype
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1.training_run import Recipe
+from posttrain_api.trainer_contract import RunConfig
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 
@@ -46,10 +46,10 @@ def precision(wanted: str) -> Precision:
     return Precision("cuda", "bfloat16")
 
 
-def load(recipe: Recipe, places: Places, chosen: Precision) -> Any:
-    """The base model of a recipe, in evaluation mode; Refused where it cannot be loaded."""
-    set_seed(recipe.hyperparameters.seed)
-    return load_base(places.path(recipe.base_model.uri), recipe.base_model.uri, chosen)
+def load(config: RunConfig, places: Places, chosen: Precision) -> Any:
+    """The base model of a run, in evaluation mode; Refused where it cannot be loaded."""
+    set_seed(config.recipe.hyperparameters.seed)
+    return load_base(places.path(config.base_uri), config.base_uri, chosen)
 
 
 def load_base(folder: Path, uri: str, chosen: Precision) -> Any:

@@ -9,9 +9,10 @@ from pathlib import Path
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MASK_CLOSE, MASK_OPEN, MAX_MASK_CHARACTERS, PreflightReport, RunConfig
 from posttrain_trainer import estimate, report, task
+from posttrain_trainer.examples import Example
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
-from posttrain_trainer.template import ChatFormat, Example
+from posttrain_trainer.template import ChatFormat
 
 PREFLIGHT_FILE = "preflight.json"
 
@@ -21,7 +22,7 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     recipe = config.recipe
     output = places.path(recipe.output.uri)
     check_writable(output, recipe.output.uri)
-    prepared = task.prepare(recipe, places, stop)
+    prepared = task.prepare(config, places, stop)
     found = PreflightReport(
         estimate=estimate.estimate(recipe, prepared),
         mask=mask(prepared.chat, prepared.training[0]),

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from posttrain_api.conditions import Reason
+from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.v1alpha1.environment import Dataset
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_trainer import base, data, template
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.base import Base
 from posttrain_trainer.data import Message, Row, Rows
+from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
-from posttrain_trainer.template import ChatFormat, Example
+from posttrain_trainer.template import ChatFormat
 
 MAX_HELD_OUT = 500
 
@@ -40,26 +42,35 @@ class Task:
 
     base: Base
     chat: ChatFormat
-    training: list[Example]
+    training: Sequence[Example | Pair | Labelled | Prompt]
+    """What the method learns from: Example for sft, Pair, Labelled or Prompt for the others; all of one type."""
     held_out: list[Example]
+    """The held-out rows as texts with their right answer: the chosen, the desirable or the gold one."""
     questions: list[Question]
     """The held-out rows to answer; none where exactMatch is not measured."""
     dataset_digest: str
     evaluation_digest: str | None
     """None where the held-out rows were taken out of the training data."""
     warnings: list[str]
+    held_out_rows: Sequence[Pair | Labelled | Prompt] = ()
+    """The held-out rows as the method sees them; none for sft and merge."""
+    retention: Sequence[Example] = ()
+    """Rows that show what is forgotten."""
+    retention_questions: Sequence[Question] = ()
+    """Those of them to answer; none where exactMatch is not measured."""
 
     @property
     def longest(self) -> int:
         """Tokens of the longest row to learn from."""
-        return max(len(example.token_ids) for example in self.training)
+        return max(row.num_tokens for row in self.training)
 
 
-def prepare(recipe: Recipe, places: Places, stop: Stop) -> Task:
-    """Look at the base; read, render and tokenize every row of a recipe; Refused names what is wrong with it."""
-    model = base.read(places.path(recipe.base_model.uri), recipe.base_model.uri)
-    model.adapted_layers(recipe.tuning.lora.target_modules)
-    tokenizer = tokenizers.load(places.path(recipe.base_model.uri), recipe.base_model.uri)
+def prepare(config: RunConfig, places: Places, stop: Stop) -> Task:
+    """Look at the base; read, render and tokenize every row of a run; Refused names what is wrong with it."""
+    recipe = config.recipe
+    model = base.read(places.path(config.base_uri), config.base_uri)
+    model.adapted_layers(recipe.tuning.lora.target_modules if recipe.tuning.lora else [])
+    tokenizer = tokenizers.load(places.path(config.base_uri), config.base_uri)
     rows = data.read(*places.dataset(recipe.environment.dataset))
     judged = None if recipe.evaluation.dataset is None else _separate(recipe.evaluation.dataset, places)
     stop.check("while it read the data")

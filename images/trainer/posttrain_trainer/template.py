@@ -8,7 +8,6 @@ prompt, which is found by rendering the conversation up to the turn and comparin
 import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -19,6 +18,7 @@ from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.environment import ChatTemplate
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.data import Message, Problems, Row, Rows
+from posttrain_trainer.examples import Example
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 
@@ -29,23 +29,6 @@ _CHUNK = 512
 _GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _SAMPLE: list[Message] = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
 _MARK_IT = "mark what the assistant writes with {% generation %} and {% endgeneration %}"
-
-
-@dataclass(frozen=True)
-class Example:
-    """A row as the model sees it."""
-
-    number: int
-    """The row's number in its dataset."""
-    token_ids: "array[int]"
-    """Shape [length]."""
-    trained: bytearray
-    """1 where the loss counts the token, else 0, shape [length]. The first token is never predicted, so it is 0."""
-
-    @property
-    def num_trained(self) -> int:
-        """Tokens that the loss counts."""
-        return sum(self.trained)
 
 
 def chosen(template: ChatTemplate | None, tokenizer: Any, places: Places) -> str | None:

@@ -11,8 +11,9 @@ from posttrain_api.artifact import BaseReference, Manifest, base_digest, digest_
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig, TrainingReport
 from posttrain_api.v1alpha1.training_run_status import EvaluationResult
-from posttrain_trainer import card, evaluate, export, model, preflight, probe, report, steps, task
+from posttrain_trainer import card, evaluate, export, model, preflight, probe, report, steps, task, tuning
 from posttrain_trainer.evaluate import Measurement
+from posttrain_trainer.job import Job
 from posttrain_trainer.methods import sft
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
@@ -34,20 +35,30 @@ def train(config: RunConfig, places: Places, progress: Progress, stop: Stop) -> 
 
 def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) -> TrainingReport:
     recipe = config.recipe
-    folder = places.path(recipe.base_model.uri)
+    folder = places.path(config.base_uri)
     preflight.check_writable(places.path(recipe.output.uri), recipe.output.uri)
     precision = model.precision(recipe.hyperparameters.precision)
-    prepared = task.prepare(recipe, places, stop)
-    reference = BaseReference(uri=recipe.base_model.uri, digest=base_digest(folder))
-    bare = model.load(recipe, places, precision)
+    prepared = task.prepare(config, places, stop)
+    reference = BaseReference(uri=config.base_uri, digest=base_digest(folder))
+    bare = model.load(config, places, precision)
+    job = Job(config, places, prepared, precision, progress, stop)
     before = _measured("before", bare, config, prepared, progress, stop)
     progress.enter("Training")
-    tuned = sft.train(bare, recipe, prepared, precision, progress, stop)
+    tuned = _learned(tuning.applied(bare, job), job)
     after = _measured("after", tuned, config, prepared, progress, stop)
     progress.enter("Publishing")
     found = _Publication(config, places, prepared, reference).publish(tuned, before, after, progress)
     progress.enter("Done")
     return found
+
+
+def _learned(tuned: Any, job: Job) -> Any:
+    """The model after its method's training."""
+    match job.recipe.method:
+        case "sft":
+            return sft.train(tuned, job)
+        case method:
+            raise Refused(Reason.INVALID_SPEC, f"method {method} cannot be trained by this version of the trainer")
 
 
 def _measured(when: Any, model: Any, config: RunConfig, prepared: Task, progress: Progress, stop: Stop) -> Measurement:

@@ -15,9 +15,8 @@ from posttrain_api.trainer_contract import PreflightReport
 from posttrain_api.v1alpha1.training_run_status import Estimate
 from posttrain_api.v1alpha1.tuning import Lora
 from posttrain_trainer import base as bases
-from posttrain_trainer import estimate, preflight, task
+from posttrain_trainer import estimate, preflight, task, tuning
 from posttrain_trainer.data import Row, Rows
-from posttrain_trainer.methods import sft
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop, Stopped
 
@@ -49,7 +48,7 @@ def test_trainable_parameters_are_those_of_peft(base: Path) -> None:
     from posttrain_api.v1alpha1.tuning import Lora
 
     for lora in (Lora(rank=4), Lora(rank=8, target_modules=["q_proj", "mlp.up_proj"])):
-        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), sft.lora(lora))
+        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), tuning.lora_config(lora))
         counted, _ = model.get_nb_trainable_parameters()
         assert estimate.trainable_parameters(lora, bases.read(base, "file:///base")) == counted
 

@@ -12,8 +12,9 @@ from posttrain_api.conditions import Reason
 from posttrain_trainer import preflight
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.data import Row, Rows
+from posttrain_trainer.examples import Example
 from posttrain_trainer.refusal import Refused
-from posttrain_trainer.template import ChatFormat, Example
+from posttrain_trainer.template import ChatFormat
 
 TURNS = [
     {"role": "user", "content": "Double 2"},

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from posttrain_api.artifact import MANIFEST_FILE, Manifest, base_digest, differences, digest_of, folder_name
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig, TrainingReport
-from posttrain_trainer import model, probe, task, training
+from posttrain_trainer import model, probe, task, training, tuning
+from posttrain_trainer.job import Job
 from posttrain_trainer.methods import sft
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
@@ -114,10 +115,11 @@ def test_the_same_recipe_has_the_same_digest_and_is_published_once(
 
 
 def test_trl_counts_exactly_what_our_mask_counts(config: RunConfig, tmp_path: Path) -> None:
-    prepared = task.prepare(config.recipe, Places(claims=tmp_path), Stop())
+    prepared = task.prepare(config, Places(claims=tmp_path), Stop())
     precision = model.Precision("cpu", "float32")
-    base = model.load(config.recipe, Places(), precision)
-    trainer = sft.trainer(base, config.recipe, prepared, precision, str(tmp_path))
+    base = model.load(config, Places(), precision)
+    job = Job(config, Places(), prepared, precision, Progress(config.name), Stop())
+    trainer = sft.trainer(tuning.applied(base, job), job, str(tmp_path))
     decode = prepared.chat.tokenizer.decode
     pairs: list[tuple[str, str]] = []
     for batch in trainer.get_train_dataloader():

@@ -1,0 +1,101 @@
+"""What a method learns from: rows as the model sees them, in token ids."""
+
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+from posttrain_trainer.data import Message
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text in which some tokens are learned: for sft, and what every model is judged by."""
+
+    number: int
+    """The row's number in its dataset."""
+    token_ids: "array[int]"
+    """Shape [length]."""
+    trained: bytearray
+    """1 where the loss counts the token, else 0, shape [length]. The first token is never predicted, so it is 0."""
+
+    @property
+    def num_trained(self) -> int:
+        """Tokens that the loss counts."""
+        return sum(self.trained)
+
+    @property
+    def num_tokens(self) -> int:
+        """Length of the longest sequence of the row."""
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt with a better and a worse answer."""
+
+    number: int
+    """The row's number in its dataset."""
+    prompt: "array[int]"
+    """Up to where the assistant answers, shape [prompt length]."""
+    chosen: "array[int]"
+    """The better answer with its end of turn."""
+    rejected: "array[int]"
+    """The worse answer with its end of turn."""
+
+    @property
+    def num_trained(self) -> int:
+        """Tokens of both answers."""
+        return len(self.chosen) + len(self.rejected)
+
+    @property
+    def num_tokens(self) -> int:
+        """Length of the longer sequence."""
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A prompt with an answer that is desirable or not."""
+
+    number: int
+    """The row's number in its dataset."""
+    prompt: "array[int]"
+    """Up to where the assistant answers."""
+    completion: "array[int]"
+    """The answer with its end of turn."""
+    is_desirable: bool
+
+    @property
+    def num_trained(self) -> int:
+        """Tokens of the answer."""
+        return len(self.completion)
+
+    @property
+    def num_tokens(self) -> int:
+        """Length of the sequence."""
+        return len(self.prompt) + len(self.completion)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt that the model answers by itself."""
+
+    number: int
+    """The row's number in its dataset."""
+    messages: list[Message]
+    token_ids: "array[int]"
+    """Up to where the assistant answers."""
+    gold: str | None
+    """The right answer, where the row has one."""
+    columns: dict[str, Any]
+    """The row's other columns."""
+
+    @property
+    def num_trained(self) -> int:
+        """The answer is not known yet."""
+        return 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Length of the prompt."""
+        return len(self.token_ids)

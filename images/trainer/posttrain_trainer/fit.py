@@ -1,0 +1,94 @@
+"""Runs one of TRL's trainers: the settings that all of them share, and a watch over every step."""
+
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from transformers import PrinterCallback, Trainer, TrainerCallback
+
+from posttrain_api.conditions import Reason
+from posttrain_trainer import evaluate, steps
+from posttrain_trainer.job import Job
+from posttrain_trainer.refusal import Refused
+
+_SCHEDULERS = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+"""Ours -> transformers': its `constant` would leave out the warm-up."""
+_METRICS = {
+    "loss": "loss",
+    "mean_token_accuracy": "tokenAccuracy",
+    "entropy": "entropy",
+    "learning_rate": "learningRate",
+    "grad_norm": "gradNorm",
+}
+"""TRL's name of a metric -> ours."""
+
+
+def run(build: Callable[[str], Trainer], job: Job) -> Any:
+    """Train with the trainer that `build` makes for a folder of its own; returns the trained model in evaluation mode.
+
+    Refused where the training diverges, Stopped on SIGTERM.
+    """
+    with tempfile.TemporaryDirectory(prefix="posttrain-") as folder:
+        training = build(folder)
+        training.remove_callback(PrinterCallback)
+        training.add_callback(_Watch(job))
+        training.train()
+    job.stop.check(job.progress.place)
+    _check_finite(job)
+    training.model.gradient_checkpointing_disable()
+    return training.model.eval()
+
+
+def arguments(job: Job, folder: str) -> dict[str, Any]:
+    """TrainingArguments: a step is exactly effectiveBatchSize rows, and nothing is reported or saved by itself."""
+    chosen = job.recipe.hyperparameters
+    micro_batch = steps.micro_batch_size(chosen.effective_batch_size, job.task.longest)
+    return {
+        "output_dir": folder,
+        "per_device_train_batch_size": micro_batch,
+        "gradient_accumulation_steps": chosen.effective_batch_size // micro_batch,
+        "num_train_epochs": chosen.epochs or 1.0,
+        "max_steps": chosen.max_steps or -1,
+        "learning_rate": chosen.learning_rate,
+        "lr_scheduler_type": _SCHEDULERS[chosen.scheduler],
+        "warmup_steps": chosen.warmup_steps,
+        "weight_decay": chosen.weight_decay,
+        "max_grad_norm": chosen.max_grad_norm,
+        "gradient_checkpointing": chosen.gradient_checkpointing,
+        "bf16": job.precision.dtype == "bfloat16",
+        "use_cpu": job.precision.device == "cpu",
+        "dataloader_pin_memory": job.precision.device != "cpu",
+        "seed": chosen.seed,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _check_finite(job: Job) -> None:
+    if job.progress.status.metrics.get("loss", 0.0) is None:
+        raise Refused(
+            Reason.TRAINING_DIVERGED,
+            f"{job.progress.place}: the loss is not a number any more: lower hyperparameters.learningRate",
+        )
+
+
+class _Watch(TrainerCallback):
+    """Hands every step's numbers to Progress and ends the training where there is no use in going on: transformers
+    logs each step before it looks whether to stop."""
+
+    def __init__(self, job: Job) -> None:
+        self._progress = job.progress
+        self._stop = job.stop
+
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        self._progress.begin_training(total_steps=state.max_steps)
+
+    def on_log(self, _args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        if "loss" in logs:
+            metrics = {ours: evaluate.finite(logs[theirs]) for theirs, ours in _METRICS.items() if theirs in logs}
+            tokens = int(logs.get("num_tokens", 0))
+            self._progress.step(state.global_step, epoch=state.epoch, tokens=tokens, metrics=metrics)
+            control.should_training_stop |= self._stop.requested or metrics["loss"] is None

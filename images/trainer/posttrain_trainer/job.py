@@ -1,0 +1,28 @@
+"""Everything that the parts of one training share."""
+
+from dataclasses import dataclass
+
+from posttrain_api.trainer_contract import RunConfig
+from posttrain_api.v1alpha1.training_run import Recipe
+from posttrain_trainer.model import Precision
+from posttrain_trainer.places import Places
+from posttrain_trainer.progress import Progress
+from posttrain_trainer.refusal import Stop
+from posttrain_trainer.task import Task
+
+
+@dataclass(frozen=True)
+class Job:
+    """One round of one run, ready to be trained."""
+
+    config: RunConfig
+    places: Places
+    task: Task
+    precision: Precision
+    progress: Progress
+    stop: Stop
+
+    @property
+    def recipe(self) -> Recipe:
+        """What to train."""
+        return self.config.recipe

@@ -57,4 +57,5 @@ def _is_news_to_followers(before: Manifest, after: Manifest) -> bool:
     if before.get("spec") != after.get("spec"):
         return True
     old, new = before.get("status") or {}, after.get("status") or {}
-    return any(old.get(field) != new.get(field) for field in ("conditions", "artifact", "finishedAt"))
+    told = ("conditions", "artifact", "checkpoints", "mergedBases", "finishedAt")
+    return any(old.get(field) != new.get(field) for field in told)

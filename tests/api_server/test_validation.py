@@ -54,13 +54,13 @@ def test_a_right_manifest_is_accepted(namespace: Namespace, manifest: dict[str, 
     [
         pytest.param("spec.hyperparameters", {"epochs": "three"}, "spec.hyperparameters.epochs", id="wrong type"),
         pytest.param("spec.hyperparameter", {"epochs": 3}, 'unknown field "spec.hyperparameter"', id="unknown field"),
-        pytest.param("spec.method", "grpo", "spec.method", id="a method that is not there"),
+        pytest.param("spec.method", "ppo2", "spec.method", id="a method that is not there"),
         pytest.param("spec.hyperparameters", {"learningRate": 0}, "spec.hyperparameters.learningRate", id="zero rate"),
         pytest.param("spec.tuning", {"lora": {"rank": 100000}}, "spec.tuning.lora.rank", id="rank out of bounds"),
         pytest.param(
             "spec.hyperparameters", {"epochs": 1, "maxSteps": 5}, "give epochs or maxSteps, not both", id="both"
         ),
-        pytest.param("spec.environment.dataset", {}, "give exactly one of uri, configMap", id="no source"),
+        pytest.param("spec.environment.dataset", {}, "give exactly one of uri, configMap, fromRun", id="no source"),
         pytest.param(
             "spec.environment.dataset",
             {"uri": "pvc://data/a", "configMap": {"name": "a", "key": "b"}},

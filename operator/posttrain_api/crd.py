@@ -55,6 +55,7 @@ RESOURCES = (
             Column("ETA", ".status.display.eta"),
             AGE,
             Column("Step", ".status.display.step", priority=1),
+            Column("Gate", ".status.display.gate", priority=1),
             Column("Artifact", ".status.artifact.digest", priority=1),
             Column("Reason", ".status.display.reason", priority=1),
         ),
@@ -65,7 +66,7 @@ RESOURCES = (
         adapter_deployment.PLURAL,
         "adep",
         (
-            Column("Base", ".spec.baseModel.uri"),
+            Column("Base", ".status.display.base"),
             Column("Adapters", ".status.display.adapters"),
             Column("Replicas", ".status.display.replicas"),
             Column("Ready", ".status.display.ready"),

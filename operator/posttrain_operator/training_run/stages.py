@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from posttrain_api.conditions import Reason
-from posttrain_api.trainer_contract import Report, RunConfig, TrainingReport, recipe_digest
+from posttrain_api.trainer_contract import RunConfig, recipe_digest
 from posttrain_api.uri import claim_of
 from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM, TrainingRun
 from posttrain_operator import pod_waiting
 from posttrain_operator.actions import Manifest
 from posttrain_operator.metadata import is_current
 from posttrain_operator.settings import Settings
-from posttrain_operator.training_run import outcome, resources
+from posttrain_operator.training_run import outcome, resources, result
 from posttrain_operator.training_run.observe import JobSeen, Observed
 from posttrain_operator.training_run.outcome import Identity, Outcome
 from posttrain_operator.training_run.status import Frozen, Situation
@@ -141,33 +141,5 @@ def _of_training(run: Run, so_far: Situation, observed: Observed, *, now: dateti
     elif found.stage == "Waiting":
         situation = replace(so_far, reason=found.reason, message=found.message)
     else:
-        situation = _after_training(found, observed.training, so_far)
+        situation = result.after_training(found, observed.training, so_far, recipe=run.frozen.recipe)
     return Decision(situation, recheck_at=found.recheck_at)
-
-
-def _after_training(found: Outcome, seen: JobSeen, so_far: Situation) -> Situation:
-    if found.report is None:
-        return replace(so_far, reason=found.reason, message=found.message, is_over=True)
-    report = found.report.training
-    if report is None or not _is_complete(report):
-        reason, message = _incomplete(found.report)
-        return replace(so_far, reason=reason, message=message, is_over=True)
-    message = "The artifact is complete, proven and judged."
-    image = _image(seen)
-    return replace(so_far, reason=Reason.READY, message=message, is_over=True, training=report, image=image)
-
-
-def _is_complete(report: TrainingReport) -> bool:
-    return report.steps_completed == report.steps_planned > 0
-
-
-def _incomplete(report: Report) -> tuple[Reason, str]:
-    if report.training is None:
-        return Reason.ARTIFACT_MISSING, "The trainer's report names no artifact."
-    done, planned = report.training.steps_completed, report.training.steps_planned
-    return Reason.TRAINER_STOPPED, f"The trainer stopped after {done} of {planned} steps."
-
-
-def _image(seen: JobSeen) -> str | None:
-    statuses = (seen.pod or {}).get("status", {}).get("containerStatuses") or []
-    return next((container["imageID"] or container["image"] for container in statuses), None)

@@ -1,23 +1,29 @@
 """A run's status from its situation: conditions are the truth, phase and columns are derived from them. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from posttrain_api.conditions import Condition, Reason, carry_times, condition
 from posttrain_api.trainer_contract import PreflightReport, TrainerStatus, TrainingReport
-from posttrain_api.v1alpha1.training_run_status import Display, Lineage, Progress, TrainingRunStatus
+from posttrain_api.v1alpha1.training_run_status import (
+    Display,
+    EvaluationResult,
+    GateResult,
+    Lineage,
+    Progress,
+    TrainingRunStatus,
+)
 from posttrain_operator.actions import Event, Manifest
 
-STICKY = ("estimate", "mask", "warnings", "progress", "metrics", "lineage")
+STICKY = ("estimate", "data", "mask", "warnings", "progress", "metrics", "lineage")
 """Fields that stay as they were once observed: the pods that said so may be gone."""
 MAX_WARNINGS = 8
 PREFLIGHT_SENTENCES = {
     Reason.PREFLIGHT_PASSED: "Every row was read and can be trained on.",
     Reason.PREFLIGHT_SKIPPED: "spec.preflight is Skip: the rows were not read before a GPU was taken.",
 }
-NO_GATES_SENTENCE = "The run names no gates."
 BEST_METRICS = ("exactMatch", "tokenAccuracy", "loss")
 """Which measure of a result the column shows, in this order."""
 
@@ -41,6 +47,16 @@ class Situation:
     training: TrainingReport | None = None
     image: str | None = None
     """The trainer's image as the node resolved it."""
+
+    @property
+    def is_rejected(self) -> bool:
+        """There is a result, and it has not passed its gates."""
+        return self.training is not None and any(not gate.passed for gate in self.training.evaluation.gates)
+
+    @property
+    def is_accepted(self) -> bool:
+        """There is a result, and it may be used."""
+        return self.training is not None and not self.is_rejected
 
 
 @dataclass(frozen=True)
@@ -100,17 +116,30 @@ def _trained(situation: Situation) -> Iterable[Fact]:
         return
     digest, steps = situation.training.artifact.digest, situation.training.steps_completed
     yield "Trained", True, Reason.SUCCEEDED, f"{steps} steps, published as {digest}."
-    rows = situation.training.evaluation.rows
-    yield "Evaluated", True, Reason.SUCCEEDED, f"Measured on {rows} held-out rows, before and after."
-    yield "Accepted", True, Reason.NO_GATES, NO_GATES_SENTENCE
+    measured = situation.training.evaluation
+    yield "Evaluated", True, Reason.SUCCEEDED, f"Measured on {measured.rows} held-out rows, before and after."
+    yield _accepted(situation, measured.gates)
+
+
+def _accepted(situation: Situation, gates: Sequence[GateResult]) -> Fact:
+    """What AdapterDeployments and other runs go by."""
+    if situation.is_rejected:
+        return "Accepted", False, Reason.GATE_FAILED, situation.message
+    if not gates:
+        return "Accepted", True, Reason.NO_GATES, "The run names no gates."
+    return "Accepted", True, Reason.GATES_PASSED, f"Passed {_of_all(gates)} gates."
+
+
+def _of_all(gates: Sequence[GateResult]) -> str:
+    return f"{sum(gate.passed for gate in gates)}/{len(gates)}"
 
 
 def _verdict(situation: Situation) -> Iterable[Fact]:
-    why, message, is_done = situation.reason, situation.message, situation.training is not None
+    why, message, is_trained = situation.reason, situation.message, situation.training is not None
     if situation.is_over:
-        yield "Succeeded", is_done, Reason.SUCCEEDED if is_done else why, message
-    yield "Ready", is_done, why, message
-    if not is_done:
+        yield "Succeeded", is_trained, Reason.SUCCEEDED if is_trained else why, message
+    yield "Ready", situation.is_accepted, why, message
+    if not situation.is_accepted:
         is_stuck = situation.is_over or situation.is_stalled
         yield "Stalled" if is_stuck else "Reconciling", True, why, message
 
@@ -121,7 +150,7 @@ def phase(found: Iterable[Condition]) -> str:
     if "Ready" in held:
         return "Succeeded"
     if "Stalled" in held:
-        return "Failed"
+        return "Rejected" if held["Stalled"].reason == Reason.GATE_FAILED else "Failed"
     phases = {Reason.TRAINING: "Training", Reason.PREFLIGHT_RUNNING: "Preflight"}
     return phases.get(Reason(held["Reconciling"].reason), "Pending")
 
@@ -132,6 +161,8 @@ def _findings(situation: Situation, frozen: Frozen | None, *, now: datetime) -> 
     if situation.preflight:
         found["estimate"] = situation.preflight.estimate.to_json()
         found["mask"] = situation.preflight.mask
+        if situation.preflight.data:
+            found["data"] = situation.preflight.data.to_json()
         found["warnings"] = [text[:1024] for text in situation.preflight.warnings[:MAX_WARNINGS]]
     if situation.trainer:
         found["progress"] = _progress(situation.trainer).to_json()
@@ -168,9 +199,14 @@ def _results(report: TrainingReport, *, now: datetime) -> Manifest:
     return {
         "progress": progress.to_json(),
         "metrics": _numbers(report.metrics),
-        "evaluation": report.evaluation.to_json(),
+        "evaluation": _evaluation(report.evaluation).to_json(),
         "artifact": report.artifact.to_json(),
+        **({"checkpoints": [found.to_json() for found in report.checkpoints]} if report.checkpoints else {}),
     }
+
+
+def _evaluation(measured: EvaluationResult) -> EvaluationResult:
+    return measured.replace(before=_numbers(measured.before), after=_numbers(measured.after))
 
 
 def _numbers(metrics: Mapping[str, float | None]) -> dict[str, float]:
@@ -201,11 +237,13 @@ def display(situation: Situation, shown: Mapping[str, Any]) -> Display:
     progress = shown.get("progress", {})
     seconds = progress.get("etaSeconds")
     is_training = situation.reason is Reason.TRAINING
+    gates = situation.training.evaluation.gates if situation.training else []
     return Display(
         progress=f"{progress['percent']}%" if progress else "",
         metric=_metric(shown),
         eta=duration(seconds) if is_training and seconds is not None else "",
         step=f"{progress['step']}/{progress['totalSteps']}" if progress else "",
+        gate=_of_all(gates) if gates else "",
         reason=situation.reason.value,
     )
 
@@ -239,7 +277,7 @@ def events(situation: Situation, old: Mapping[str, Any]) -> tuple[Event, ...]:
     before = (old.get("display") or {}).get("reason")
     if before == situation.reason:
         return ()
-    has_failed = situation.training is None and (situation.is_over or situation.is_stalled)
+    has_failed = not situation.is_accepted and (situation.is_over or situation.is_stalled)
     if has_failed or situation.reason is Reason.IMAGE_PULL_FAILED:
         return (Event("Warning", situation.reason, situation.message),)
     if situation.is_over or situation.reason is Reason.TRAINING:

@@ -33,7 +33,7 @@ def test_every_situation_has_a_phase_and_one_of_reconciling_stalled(reason: Reas
 
     types = {condition.type for condition in found}
     assert len(types & {"Reconciling", "Stalled"}) == 1
-    assert status.phase(found) in {"Pending", "Preflight", "Training", "Failed"}
+    assert status.phase(found) in {"Pending", "Waiting", "Merging", "Preflight", "Training", "Rejected", "Failed"}
 
 
 def test_a_text_that_is_too_long_is_cut() -> None:

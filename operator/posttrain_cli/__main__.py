@@ -16,6 +16,10 @@ Kubeconfig = Annotated[
     str | None, typer.Option("--kubeconfig", envvar="KUBECONFIG", help="Kubeconfig; left out: ~/.kube/config.")
 ]
 
+Files = Annotated[
+    list[str], typer.Option("--file", "-f", metavar="FILE", help="File of YAML documents, may be repeated; - is stdin.")
+]
+
 
 def watch(
     names: Annotated[
@@ -75,6 +79,24 @@ def chat(
     _end(command)
 
 
+def validate(
+    file: Files,
+    known: Annotated[
+        list[str] | None, typer.Option(metavar="RUN", help="TrainingRun that exists already, may be repeated.")
+    ] = None,
+) -> None:
+    """Check TrainingRuns and AdapterDeployments in files, without a cluster."""
+
+    def command() -> int:
+        from rich.console import Console
+
+        from posttrain_cli import validate
+
+        return validate.validate(file, Console(highlight=False), known=known or [])
+
+    _end(command)
+
+
 def _talk(url: str, models: list[str], messages: list[str], console: "Console", sampling: tuple[float, int]) -> int:
     from posttrain_cli import chat
     from posttrain_cli.ask import Sampling
@@ -122,7 +144,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     app = typer.Typer(
-        help="Follow and try what posttrain trains and serves.",
+        help="Check, follow and try what posttrain trains and serves.",
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -130,6 +152,7 @@ def main() -> None:
     app.callback()(lambda: None)
     app.command()(watch)
     app.command()(chat)
+    app.command()(validate)
     app(prog_name="kubectl posttrain")
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.cli import builders
+import yaml
+from tests.unit.cli import builders, manifests
 from tests.unit.cli.api_stand_in import api_server
 from tests.unit.cli.openai_stand_in import last_turn, openai_server, says
 from tests.unit.cli.test_connect import kubeconfig
@@ -31,7 +32,9 @@ def start(tmp_path: Path) -> Start:
     return started
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["watch", "--help"], ["chat", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["watch", "--help"], ["chat", "--help"], ["validate", "--help"]], ids=" ".join
+)
 def test_help_is_instant(start: Start, arguments: list[str]):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     output, _ = start(*arguments).communicate()
@@ -65,6 +68,13 @@ def test_chat_needs_a_deployment_or_a_url(start: Start):
     _, said = process.communicate()
     assert "give the name of an AdapterDeployment, or --url" in said
     assert process.returncode == 2
+
+
+def test_validate_reads_files_and_standard_input(start: Start, tmp_path: Path):
+    file = manifests.written(tmp_path / "a.yaml", manifests.run("a"))
+    process = start("validate", "-f", file, "-f", "-", "--known", "b")
+    output, said = process.communicate(yaml.safe_dump(manifests.run("c", start=manifests.after("b"))))
+    assert (output.splitlines(), said, process.returncode) == (["trun/a: ok", "trun/c: ok"], "", 0)
 
 
 def test_watch_ends_with_its_verdict(start: Start, tmp_path: Path):

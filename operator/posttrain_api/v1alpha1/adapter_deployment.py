@@ -181,6 +181,8 @@ class PodStatus(Model):
 class DeploymentDisplay(Model):
     """Texts for the printed columns, which cannot format."""
 
+    base: str = ""
+    """The base model's uri, or run:NAME, or run:NAME/CHECKPOINT."""
     adapters: str = ""
     """Adapters loaded of all, such as 2/2."""
     replicas: str = ""

@@ -14,25 +14,12 @@ from posttrain_api.conditions import Reason
 from posttrain_api.server_contract import DesiredAdapter, DesiredAdapters
 from posttrain_api.uri import claim_of
 from posttrain_api.v1alpha1.adapter_deployment import Adapter, AdapterStatus
-from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM
+from posttrain_api.v1alpha1.references import CheckpointReference
 from posttrain_operator.actions import Manifest
-from posttrain_operator.adapter_deployment import names
+from posttrain_operator.adapter_deployment import names, runs
+from posttrain_operator.adapter_deployment.base import Base
 from posttrain_operator.adapter_deployment.replicas import Fleet, Replica
-from posttrain_operator.pod_waiting import condition
-
-
-@dataclass(frozen=True)
-class FollowedRun:
-    """What a deployment needs to know of a TrainingRun."""
-
-    name: str
-    phase: str = "Pending"
-    claim: str | None = DEFAULT_CLAIM
-    """The claim that its artifact lies on, or will."""
-    artifact: ArtifactSummary | None = None
-    """Its result, only where that was accepted."""
-    failure: str | None = None
-    """Why it will never have one."""
+from posttrain_operator.adapter_deployment.runs import FollowedRun, Missing
 
 
 @dataclass(frozen=True)
@@ -41,7 +28,7 @@ class Served:
 
     adapter: DesiredAdapter
     run: str | None
-    """The run that it came from."""
+    """The reference to a run that it was resolved from."""
 
 
 @dataclass(frozen=True)
@@ -54,77 +41,76 @@ class Resolved:
     served: DesiredAdapter | None = None
     """What pods are told: the wanted one, or the version before it."""
     run: str | None = None
-    """The run that the served one came from."""
+    """The reference that the served one was resolved from."""
     is_failed: bool = False
     """There will be no wanted one unless the user changes something."""
     reason: Reason | None = None
     message: str | None = None
 
 
-def followed(adapters: Iterable[Adapter]) -> list[str]:
-    """Names of the runs that these adapters follow, sorted."""
-    return sorted({adapter.from_run.name for adapter in adapters if adapter.from_run})
-
-
-def followed_run(body: Manifest) -> FollowedRun:
-    """What matters of a TrainingRun's JSON."""
-    spec, status = body.get("spec", {}), body.get("status", {})
-    accepted, stalled = (condition(body, type_) for type_ in ("Accepted", "Stalled"))
-    is_accepted = accepted.get("status") == "True" and "artifact" in status
-    is_failed = stalled.get("status") == "True"
-    return FollowedRun(
-        name=body["metadata"]["name"],
-        phase=status.get("phase", "Pending"),
-        claim=claim_of(spec.get("output", {}).get("uri", f"pvc://{DEFAULT_CLAIM}")),
-        artifact=ArtifactSummary.model_validate(status["artifact"]) if is_accepted else None,
-        failure=f"{stalled['reason']}: {stalled['message']}" if is_failed else None,
-    )
-
-
 def served(config_map: Manifest | None) -> dict[str, Served]:
     """The desired list as it was written last, by adapter name."""
     data = config_map.get("data", {}) if config_map else {}
     try:
-        runs = TypeAdapter(dict[str, str]).validate_json(data.get(names.SOURCES_KEY, "{}"))
+        sources = TypeAdapter(dict[str, str]).validate_json(data.get(names.SOURCES_KEY, "{}"))
         wanted = DesiredAdapters.model_validate_json(data.get(names.LIST_KEY, "{}"))
     except ValidationError:
         # Someone has edited it: it is written anew.
         return {}
-    return {adapter.name: Served(adapter, run=runs.get(adapter.name)) for adapter in wanted.adapters}
+    return {adapter.name: Served(adapter, run=sources.get(adapter.name)) for adapter in wanted.adapters}
 
 
 def resolve(
-    adapters: Iterable[Adapter], *, runs: Mapping[str, FollowedRun], before: Mapping[str, Served]
+    adapters: Iterable[Adapter], *, followed: Mapping[str, FollowedRun], before: Mapping[str, Served], base: Base | None
 ) -> list[Resolved]:
     """Each adapter's artifact, sorted by name; `before` is the list as it was written last."""
     ordered = sorted(adapters, key=lambda adapter: adapter.name)
-    return [_resolved(adapter, runs=runs, before=before.get(adapter.name)) for adapter in ordered]
+    if base and base.kind == "reward-model":
+        return [_on_reward_model(adapter) for adapter in ordered]
+    return [_resolved(adapter, followed=followed, before=before.get(adapter.name)) for adapter in ordered]
 
 
-def _resolved(adapter: Adapter, *, runs: Mapping[str, FollowedRun], before: Served | None) -> Resolved:
+def _on_reward_model(adapter: Adapter) -> Resolved:
+    message = "the base is a reward model, which is served alone: take the adapter out of this deployment"
+    return Resolved(adapter.name, is_failed=True, reason=Reason.UNSUPPORTED_ADAPTER, message=message)
+
+
+def _resolved(adapter: Adapter, *, followed: Mapping[str, FollowedRun], before: Served | None) -> Resolved:
     if adapter.from_run is None:
         assert adapter.uri
         assert adapter.digest
         wanted = DesiredAdapter(name=adapter.name, uri=adapter.uri, digest=adapter.digest)
         return Resolved(adapter.name, wanted=wanted, served=wanted)
-    return _from_run(adapter.name, adapter.from_run.name, run=runs.get(adapter.from_run.name), before=before)
+    return _from_run(adapter.name, adapter.from_run, run=followed.get(adapter.from_run.name), before=before)
 
 
-def _from_run(name: str, run_name: str, *, run: FollowedRun | None, before: Served | None) -> Resolved:
-    if run and run.artifact:
-        wanted = DesiredAdapter(name=name, uri=run.artifact.uri, digest=run.artifact.digest)
-        return Resolved(name, wanted=wanted, served=wanted, run=run_name)
-    if run is None and before and before.run == run_name:
+def _from_run(name: str, reference: CheckpointReference, *, run: FollowedRun | None, before: Served | None) -> Resolved:
+    source = runs.text(reference)
+    found = _loadable(runs.result(reference, run), reference)
+    if isinstance(found, ArtifactSummary):
+        wanted = DesiredAdapter(name=name, uri=found.uri, digest=found.digest)
+        return Resolved(name, wanted=wanted, served=wanted, run=source)
+    if run is None and before and before.run == source:
         # A run may be deleted, by its time to live as well: its artifact stays, and so does the adapter.
-        return Resolved(name, wanted=before.adapter, served=before.adapter, run=run_name)
+        return Resolved(name, wanted=before.adapter, served=before.adapter, run=source)
     served, of_run = (before.adapter, before.run) if before else (None, None)
-    still = "; the version before it goes on answering" if before else ""
-    if run and run.failure:
-        message = f"TrainingRun {run_name} failed: {run.failure}{still}"
-        return Resolved(name, None, served, of_run, is_failed=True, reason=Reason.RUN_FAILED, message=message)
-    what = f"is in phase {run.phase}" if run else "does not exist"
-    message = f"TrainingRun {run_name} {what}{still}"
-    return Resolved(name, None, served, of_run, reason=Reason.WAITING_FOR_RUN, message=message)
+    message = f"{found.message}; the version before it goes on answering" if before else found.message
+    return Resolved(name, None, served, of_run, is_failed=found.is_failed, reason=found.reason, message=message)
+
+
+_UNSUPPORTED = {
+    "model": "a whole model: serve it by baseModel.fromRun",
+    "reward-model": "a reward model: serve it by baseModel.fromRun in a deployment of its own",
+    "prompt": "a prompt: vLLM cannot serve prompt tuning; train with tuning.lora",
+    "dataset": "a dataset: there is nothing to serve; train on it",
+}
+
+
+def _loadable(found: ArtifactSummary | Missing, reference: CheckpointReference) -> ArtifactSummary | Missing:
+    if isinstance(found, Missing) or found.kind == "lora":
+        return found
+    message = f"the result of TrainingRun {reference.name} is {_UNSUPPORTED[found.kind]}"
+    return Missing(Reason.UNSUPPORTED_ADAPTER, message, is_failed=True)
 
 
 def desired(resolved: Iterable[Resolved]) -> DesiredAdapters:
@@ -137,10 +123,10 @@ def sources(resolved: Iterable[Resolved]) -> dict[str, str]:
     return {entry.name: entry.run for entry in resolved if entry.served and entry.run}
 
 
-def claims(resolved: Iterable[Resolved], runs: Mapping[str, FollowedRun]) -> set[str]:
+def claims(resolved: Iterable[Resolved], followed: Mapping[str, FollowedRun]) -> set[str]:
     """Claims on which these adapters lie, or will: a run's claim is mounted before its result is accepted."""
     served = {claim_of(entry.served.uri) for entry in resolved if entry.served}
-    return {claim for claim in served | {run.claim for run in runs.values()} if claim}
+    return {claim for claim in served | {run.claim for run in followed.values()} if claim}
 
 
 def observed(resolved: Resolved, fleet: Fleet) -> AdapterStatus:

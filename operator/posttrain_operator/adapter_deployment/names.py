@@ -7,6 +7,8 @@ TOKEN_KEY = server_contract.TOKEN_FILE.name
 LIST_KEY = server_contract.DESIRED_FILE.name
 SOURCES_KEY = "runs.json"
 """Adapter name -> the run that its artifact came from. For us, not for pods."""
+BASE_KEY = "base.json"
+"""The base that pods load, and the run that it came from. For us, not for pods."""
 TEMPLATE_KEY = server_contract.CHAT_TEMPLATE_FILE.name
 
 

@@ -9,10 +9,10 @@ from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1 import adapter_deployment, training_run
 from posttrain_api.v1alpha1.adapter_deployment import AdapterDeployment
 from posttrain_operator.actions import Manifest
-from posttrain_operator.adapter_deployment import adapters, names, resources
-from posttrain_operator.adapter_deployment.adapters import FollowedRun
+from posttrain_operator.adapter_deployment import names, resources, runs
 from posttrain_operator.adapter_deployment.plan import Observed
 from posttrain_operator.adapter_deployment.replicas import Replica, Trouble
+from posttrain_operator.adapter_deployment.runs import FollowedRun
 from posttrain_operator.kind import Tools
 from posttrain_operator.kube import Refused
 from posttrain_operator.store import Key
@@ -46,7 +46,8 @@ class Tokens:
 
 def references(manifest: Manifest) -> Iterable[Key]:
     """The runs that a deployment follows; of an invalid one, those that can be read."""
-    given = (manifest.get("spec") or {}).get("adapters") or []
+    spec = manifest.get("spec") or {}
+    given = [spec.get("baseModel"), *(spec.get("adapters") or [])]
     sources = (entry.get("fromRun") for entry in given if isinstance(entry, dict))
     found = (source.get("name") for source in sources if isinstance(source, dict))
     return [Key(training_run.KIND, manifest["metadata"]["namespace"], name) for name in found if isinstance(name, str)]
@@ -96,10 +97,11 @@ async def _replica(replica: Replica, tools: Tools) -> Replica:
 
 
 def _runs(parent: AdapterDeployment, tools: Tools) -> dict[str, FollowedRun]:
-    wanted = adapters.followed(parent.spec.adapters)
-    found = (tools.store.get(Key(training_run.KIND, parent.metadata.namespace, name)) for name in wanted)
-    runs = (adapters.followed_run(manifest) for manifest in found if manifest)
-    return {run.name: run for run in runs}
+    wanted = {reference.name for reference in runs.references(parent.spec)}
+    keys = (Key(training_run.KIND, parent.metadata.namespace, name) for name in sorted(wanted))
+    found = ((tools.store.get(key), tools.store.children(key)) for key in keys)
+    followed = (runs.followed_run(manifest, children) for manifest, children in found if manifest)
+    return {run.name: run for run in followed}
 
 
 def _refusal(refused: Refused | None) -> Trouble | None:

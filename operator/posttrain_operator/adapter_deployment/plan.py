@@ -11,10 +11,14 @@ from posttrain_api.conditions import Reason
 from posttrain_api.server_contract import DesiredAdapters
 from posttrain_api.uri import claim_of
 from posttrain_api.v1alpha1.adapter_deployment import AdapterDeployment, AdapterDeploymentStatus
+from posttrain_api.v1alpha1.training_run import TrainingRun
+from posttrain_operator import merge
 from posttrain_operator.actions import Manifest, Plan, Tell
-from posttrain_operator.adapter_deployment import adapters, resources, status
-from posttrain_operator.adapter_deployment.adapters import FollowedRun, Resolved
+from posttrain_operator.adapter_deployment import adapters, base, resources, status
+from posttrain_operator.adapter_deployment.adapters import Resolved
+from posttrain_operator.adapter_deployment.base import Base, ResolvedBase
 from posttrain_operator.adapter_deployment.replicas import Fleet, Replica, Trouble
+from posttrain_operator.adapter_deployment.runs import FollowedRun
 from posttrain_operator.metadata import is_current
 from posttrain_operator.pod_waiting import PATIENCE, condition
 from posttrain_operator.settings import Settings
@@ -62,12 +66,14 @@ class Observed:
 def plan(parent: AdapterDeployment, *, observed: Observed, settings: Settings, now: datetime) -> Plan:
     """Everything that this reconcile does."""
     before = _status_before(observed.status)
-    found = adapters.resolve(parent.spec.adapters, runs=observed.runs, before=adapters.served(observed.config_map))
+    model = _base(parent, observed)
+    found = _adapters(parent, model.served, observed)
     desired = adapters.desired(found)
-    children = _children(parent, found, observed=observed, settings=settings)
-    fleet = _fleet(parent, children["Deployment"], desired=desired, replicas=observed.replicas)
+    children = _children(parent, model.served, found, observed=observed, settings=settings)
+    fleet = _fleet(parent, children.get("Deployment"), desired=desired, replicas=observed.replicas)
     blocked = observed.refusal or _foreign(parent, observed)
     facts = status.Facts(
+        base=model.missing,
         adapters=[adapters.observed(entry, fleet) for entry in found],
         fleet=fleet,
         trouble=blocked or _trouble(fleet, observed.deployment, now),
@@ -76,7 +82,7 @@ def plan(parent: AdapterDeployment, *, observed: Observed, settings: Settings, n
     new = status.observed(parent, facts, before=before, settings=settings, now=now)
     body = new.to_json()
     return Plan(
-        create=() if observed.token or blocked else (resources.secret(parent, token=observed.spare_token),),
+        create=() if blocked else tuple(_created(parent, model, observed=observed, settings=settings)),
         apply=() if blocked else tuple(_outdated(children, observed)),
         tell=() if blocked else tuple(_tell(fleet, desired, observed.token)),
         status=None if body == observed.status else body,
@@ -102,42 +108,69 @@ def _status_before(raw: Mapping[str, Any]) -> AdapterDeploymentStatus:
         return AdapterDeploymentStatus()
 
 
+def _base(parent: AdapterDeployment, observed: Observed) -> ResolvedBase:
+    given = parent.spec.base_model
+    run = observed.runs.get(given.from_run.name) if given.from_run else None
+    return base.resolve(given, run=run, before=base.recorded(observed.config_map))
+
+
+def _adapters(parent: AdapterDeployment, model: Base | None, observed: Observed) -> list[Resolved]:
+    before = adapters.served(observed.config_map)
+    return adapters.resolve(parent.spec.adapters, followed=observed.runs, before=before, base=model)
+
+
+def _created(
+    parent: AdapterDeployment, model: ResolvedBase, *, observed: Observed, settings: Settings
+) -> Iterator[Manifest]:
+    """What is made once: the agents' token, and the Job of another run that merges its adapter into its base."""
+    if not observed.token:
+        yield resources.secret(parent, token=observed.spare_token)
+    if model.to_merge and parent.spec.base_model.from_run:
+        manifest = observed.runs[parent.spec.base_model.from_run.name].manifest
+        run = TrainingRun.model_validate({"metadata": manifest["metadata"], "spec": manifest["spec"]})
+        yield merge.job(run, model.to_merge, settings=settings)
+
+
 def _children(
-    parent: AdapterDeployment, found: list[Resolved], *, observed: Observed, settings: Settings
+    parent: AdapterDeployment, model: Base | None, found: list[Resolved], *, observed: Observed, settings: Settings
 ) -> dict[str, Manifest]:
-    """The children as they are to be, in the order in which they are applied: the pods come last."""
-    desired = adapters.desired(found)
-    claims = _claims(parent, found, observed=observed, settings=settings)
-    return {
-        "ConfigMap": resources.config_map(parent, desired=desired, sources=adapters.sources(found)),
+    """The children as they are to be, in the order in which they are applied: the pods come last, and not before there
+    is a base."""
+    sources, desired = adapters.sources(found), adapters.desired(found)
+    children = {
+        "ConfigMap": resources.config_map(parent, desired=desired, sources=sources, base=model),
         "NetworkPolicy": resources.network_policy(parent, settings),
         "Service": resources.service(parent),
-        "Deployment": resources.deployment(parent, claims=claims, settings=settings),
     }
+    if model is None:
+        return children
+    claims = _claims(parent, model, found, observed=observed, settings=settings)
+    pods = resources.deployment(parent, base=model, claims=claims, settings=settings)
+    return {**children, "Deployment": pods}
 
 
-def _claims(parent: AdapterDeployment, found: list[Resolved], *, observed: Observed, settings: Settings) -> set[str]:
+def _claims(
+    parent: AdapterDeployment, model: Base, found: list[Resolved], *, observed: Observed, settings: Settings
+) -> set[str]:
     """The claims to mount. Those that are mounted stay while they suffice and nothing else changes the pods: an adapter
     that was removed is no reason to restart the engine."""
-    base = claim_of(parent.spec.base_model.location)
-    needed = adapters.claims(found, observed.runs) | ({base} if base else set())
+    claim = claim_of(model.uri)
+    needed = adapters.claims(found, observed.runs) | ({claim} if claim else set())
     mounted = resources.mounted_claims(observed.deployment)
     if not needed <= mounted:
         return needed
-    same = resources.deployment(parent, claims=mounted, settings=settings)
+    same = resources.deployment(parent, base=model, claims=mounted, settings=settings)
     is_same = resources.template_digest(same) == resources.template_digest(observed.deployment)
     return mounted if is_same else needed
 
 
 def _fleet(
-    parent: AdapterDeployment, deployment: Manifest, *, desired: DesiredAdapters, replicas: Iterable[Replica]
+    parent: AdapterDeployment, deployment: Manifest | None, *, desired: DesiredAdapters, replicas: Iterable[Replica]
 ) -> Fleet:
-    digest = resources.template_digest(deployment)
-    assert digest
     return Fleet(
         live=tuple(sorted((pod for pod in replicas if pod.is_live), key=lambda pod: pod.name)),
         total=parent.spec.replicas,
-        template_digest=digest,
+        template_digest=resources.template_digest(deployment),
         list_digest=desired.digest,
     )
 

@@ -169,8 +169,8 @@ class Fleet:
     """Neither on their way out nor ended, sorted by name."""
     total: int
     """How many are wanted."""
-    template_digest: str
-    """Digest of the template that they should be made from."""
+    template_digest: str | None
+    """Digest of the template that they should be made from; None while there is none."""
     list_digest: str
     """Digest of the list that they should work on."""
 

@@ -14,6 +14,7 @@ from posttrain_api.v1alpha1.adapter_deployment import KIND, AdapterDeployment
 from posttrain_operator import metadata, network
 from posttrain_operator.actions import Manifest
 from posttrain_operator.adapter_deployment import names, server_pod
+from posttrain_operator.adapter_deployment.base import Base
 from posttrain_operator.metadata import stamped
 from posttrain_operator.settings import Settings
 
@@ -32,10 +33,14 @@ def token_of(secret: Manifest) -> str | None:
     return base64.b64decode(encoded).decode() if encoded else None
 
 
-def config_map(parent: AdapterDeployment, *, desired: DesiredAdapters, sources: Mapping[str, str]) -> Manifest:
-    """The desired list, and the base's chat template where it is given inline."""
+def config_map(
+    parent: AdapterDeployment, *, desired: DesiredAdapters, sources: Mapping[str, str], base: Base | None
+) -> Manifest:
+    """The desired list, the base's chat template where it is given inline, and where base and adapters came from."""
     template = parent.spec.engine.chat_template
     data = {names.LIST_KEY: _pretty(desired.to_json()), names.SOURCES_KEY: _pretty(dict(sources))}
+    if base:
+        data[names.BASE_KEY] = _pretty(base.to_json())
     if template and template.inline:
         data[names.TEMPLATE_KEY] = template.inline
     return stamped({**_child(parent, "v1", "ConfigMap", names.config_map_name(parent.metadata.name)), "data": data})
@@ -66,10 +71,10 @@ def network_policy(parent: AdapterDeployment, settings: Settings) -> Manifest:
     )
 
 
-def deployment(parent: AdapterDeployment, *, claims: Collection[str], settings: Settings) -> Manifest:
-    """The server pods, with these claims mounted. The annotations say of the template what is asked of it later."""
+def deployment(parent: AdapterDeployment, *, base: Base, claims: Collection[str], settings: Settings) -> Manifest:
+    """The server pods with this base and these claims. The annotations say of the template what is asked later."""
     head = _child(parent, "apps/v1", "Deployment", parent.metadata.name)
-    template = server_pod.template(parent, claims=sorted(claims), settings=settings)
+    template = server_pod.template(parent, base=base, claims=sorted(claims), settings=settings)
     annotations = {
         labels.TEMPLATE_DIGEST: template["metadata"]["annotations"][labels.TEMPLATE_DIGEST],
         labels.MOUNTED_CLAIMS: ",".join(sorted(claims)),

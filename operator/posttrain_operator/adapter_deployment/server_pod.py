@@ -11,15 +11,16 @@ from posttrain_api.v1alpha1.adapter_deployment import AdapterDeployment
 from posttrain_operator import network, pod_template
 from posttrain_operator.actions import Manifest
 from posttrain_operator.adapter_deployment import names
+from posttrain_operator.adapter_deployment.base import Base
 from posttrain_operator.settings import Settings
 
 _DRAIN_SECONDS = 5
 """Until every node has heard that a pod takes no more requests."""
 
 
-def template(parent: AdapterDeployment, *, claims: list[str], settings: Settings) -> Manifest:
-    """The template of a Deployment's pods, with these claims mounted in this order."""
-    spec = _pod_spec(parent, claims=claims, settings=settings)
+def template(parent: AdapterDeployment, *, base: Base, claims: list[str], settings: Settings) -> Manifest:
+    """The template of a Deployment's pods, with this base and these claims mounted in this order."""
+    spec = _pod_spec(parent, base=base, claims=claims, settings=settings)
     chat_template = parent.spec.engine.chat_template
     # An inline chat template is no part of the pod's spec, and the engine reads it only when it starts.
     digest = digest_of([spec, chat_template.inline if chat_template else None])
@@ -33,14 +34,14 @@ def template(parent: AdapterDeployment, *, claims: list[str], settings: Settings
     }
 
 
-def _pod_spec(parent: AdapterDeployment, *, claims: list[str], settings: Settings) -> Manifest:
+def _pod_spec(parent: AdapterDeployment, *, base: Base, claims: list[str], settings: Settings) -> Manifest:
     chosen = pod_template.merged(parent.spec.pod_template, settings.default_pod_template)
     image = pod_template.image(chosen, default=settings.server_image)
     engine = pod_template.container(
         server_contract.ENGINE_CONTAINER,
         image=image,
-        args=_engine_args(parent),
-        mounts=_engine_mounts(parent),
+        args=_engine_args(parent, base),
+        mounts=_engine_mounts(parent, base),
         settings=settings,
         template=chosen,
         **_engine_life(),
@@ -49,7 +50,7 @@ def _pod_spec(parent: AdapterDeployment, *, claims: list[str], settings: Setting
     agent = pod_template.container(
         server_contract.AGENT_CONTAINER,
         image=image,
-        args=_agent_args(parent),
+        args=_agent_args(parent, base),
         mounts=_agent_mounts(claims),
         settings=settings,
         **_agent_life(),
@@ -74,10 +75,10 @@ def _key_container(image: str, settings: Settings) -> Manifest:
     )
 
 
-def _engine_args(parent: AdapterDeployment) -> list[str]:
+def _engine_args(parent: AdapterDeployment, base: Base) -> list[str]:
     engine = parent.spec.engine
     given = {
-        "--base": parent.spec.base_model.location,
+        "--base": base.uri,
         "--max-rank": engine.max_rank,
         "--max-loaded-adapters": engine.max_loaded_adapters,
         "--max-cached-adapters": engine.max_cached_adapters,
@@ -91,9 +92,9 @@ def _engine_args(parent: AdapterDeployment) -> list[str]:
     return ["engine", *_options(given)]
 
 
-def _agent_args(parent: AdapterDeployment) -> list[str]:
+def _agent_args(parent: AdapterDeployment, base: Base) -> list[str]:
     given = {
-        "--base": parent.spec.base_model.location,
+        "--base": base.uri,
         "--engine": f"http://127.0.0.1:{server_contract.ENGINE_PORT}",
         "--port": server_contract.AGENT_PORT,
         "--key-file": server_contract.KEY_FILE,
@@ -137,12 +138,12 @@ def _get(path: str, port: int) -> Manifest:
     return {"httpGet": {"path": path, "port": port}, "timeoutSeconds": 10}
 
 
-def _engine_mounts(parent: AdapterDeployment) -> list[Manifest]:
+def _engine_mounts(parent: AdapterDeployment, base: Base) -> list[Manifest]:
     """The base, the agent's copies of adapters, the key. Not the adapters' claims: nothing unproven is read from."""
-    base = claim_of(parent.spec.base_model.location)
+    claim = claim_of(base.uri)
     templates = [pod_template.mount("posttrain-template", str(server_contract.CHAT_TEMPLATE_FOLDER), read_only=True)]
     return [
-        *([pod_template.claim_mount(base, read_only=True)] if base else []),
+        *([pod_template.claim_mount(claim, read_only=True)] if claim else []),
         *(templates if parent.spec.engine.chat_template else []),
         pod_template.mount("posttrain-key", str(server_contract.KEY_FOLDER), read_only=True),
         pod_template.mount("posttrain-state", str(server_contract.STATE_FOLDER), read_only=True),

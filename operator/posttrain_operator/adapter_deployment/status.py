@@ -19,8 +19,9 @@ from posttrain_api.v1alpha1.adapter_deployment import (
     PodStatus,
 )
 from posttrain_operator.actions import Event
-from posttrain_operator.adapter_deployment import names
+from posttrain_operator.adapter_deployment import names, runs
 from posttrain_operator.adapter_deployment.replicas import Fleet, Replica, Trouble
+from posttrain_operator.adapter_deployment.runs import Missing
 from posttrain_operator.settings import Settings
 
 MAX_PODS = 32
@@ -40,10 +41,20 @@ _PHASES = {
     Reason.SCALED_TO_ZERO: "Stopped",
     Reason.LOADING: "Loading",
     Reason.WAITING_FOR_RUN: "Pending",
+    Reason.RUN_NOT_FOUND: "Pending",
+    Reason.MERGING: "Pending",
     Reason.UNSCHEDULABLE: "Pending",
 }
 _GOING_WELL = frozenset(
-    {Reason.READY, Reason.SCALED_TO_ZERO, Reason.LOADING, Reason.WAITING_FOR_RUN, Reason.STARTING, Reason.PENDING}
+    {
+        Reason.READY,
+        Reason.SCALED_TO_ZERO,
+        Reason.LOADING,
+        Reason.WAITING_FOR_RUN,
+        Reason.MERGING,
+        Reason.STARTING,
+        Reason.PENDING,
+    }
 )
 
 
@@ -64,6 +75,8 @@ class Facts:
     trouble: Trouble | None
     """The worst of what keeps pods from serving."""
     max_cached_adapters: int
+    base: Missing | None = None
+    """Why the base is not the wanted one."""
 
     @property
     def num_ready(self) -> int:
@@ -76,10 +89,12 @@ class Facts:
 
 
 def resolved(facts: Facts) -> Verdict:
-    """Whether each adapter has an accepted artifact."""
+    """Whether the base and each adapter have an accepted artifact."""
+    if facts.base:
+        return _about_base(facts.base)
     missing = [adapter for adapter in facts.adapters if adapter.digest is None]
     if not missing:
-        return Verdict(True, Reason.READY, "every adapter has an artifact")
+        return Verdict(True, Reason.READY, "the base and every adapter have an artifact")
     return _about(min(missing, key=lambda adapter: adapter.state != "Failed"))
 
 
@@ -124,6 +139,8 @@ def ready(facts: Facts) -> Verdict:
 
     With replicas 0 nothing answers, so it is not Ready, though nothing is left to do either.
     """
+    if facts.base:
+        return _about_base(facts.base)
     failed = facts.in_state("Failed")
     if failed:
         return _about(failed[0])
@@ -160,7 +177,7 @@ def _all_well(facts: Facts) -> Verdict:
 
 
 def _most_telling(adapters: Sequence[AdapterStatus]) -> AdapterStatus:
-    order = [Reason.LOADING, Reason.STARTING, Reason.SCALED_TO_ZERO, Reason.WAITING_FOR_RUN]
+    order = [Reason.LOADING, Reason.STARTING, Reason.SCALED_TO_ZERO, Reason.WAITING_FOR_RUN, Reason.RUN_NOT_FOUND]
     ranks = {reason.value: index for index, reason in enumerate(order)}
     return min(adapters, key=lambda adapter: ranks.get(adapter.reason or "", -1))
 
@@ -169,9 +186,14 @@ def _about(adapter: AdapterStatus) -> Verdict:
     return Verdict(False, Reason(adapter.reason or Reason.PENDING), f"{adapter.name}: {adapter.message}")
 
 
+def _about_base(missing: Missing) -> Verdict:
+    return Verdict(False, missing.reason, f"baseModel: {missing.message}")
+
+
 def is_stalled(facts: Facts) -> bool:
     """Whether it stays as it is until the user changes something."""
-    return bool(facts.in_state("Failed")) or (facts.trouble is not None and facts.trouble.is_final)
+    failed = facts.in_state("Failed") or (facts.base and facts.base.is_failed)
+    return bool(failed) or (facts.trouble is not None and facts.trouble.is_final)
 
 
 def conditions(facts: Facts, *, generation: int, now: datetime) -> list[Condition]:
@@ -215,7 +237,7 @@ def observed(
         conditions=found,
         url=f"http://{name}.{namespace}.svc.{settings.cluster_domain}/v1",
         selector=",".join(f"{key}={value}" for key, value in sorted(names.pod_labels(name).items())),
-        display=_display(facts),
+        display=_display(parent, facts),
         replicas=len(fleet.live),
         ready_replicas=facts.num_ready,
         adapters=list(facts.adapters),
@@ -223,9 +245,10 @@ def observed(
     )
 
 
-def _display(facts: Facts) -> DeploymentDisplay:
-    whole = ready(facts)
+def _display(parent: AdapterDeployment, facts: Facts) -> DeploymentDisplay:
+    whole, base = ready(facts), parent.spec.base_model
     return DeploymentDisplay(
+        base=f"run:{runs.text(base.from_run)}" if base.from_run else base.location,
         adapters=f"{len(facts.in_state('Loaded'))}/{len(facts.adapters)}",
         replicas=f"{facts.num_ready}/{facts.fleet.total}",
         ready=str(whole.holds),

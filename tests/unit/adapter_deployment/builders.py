@@ -9,7 +9,8 @@ from posttrain_api import labels
 from posttrain_api.server_contract import AdapterReport, AgentReport, DesiredAdapters, EngineReport
 from posttrain_api.v1alpha1.adapter_deployment import AdapterDeployment
 from posttrain_operator.actions import Manifest, Plan
-from posttrain_operator.adapter_deployment import adapters, resources
+from posttrain_operator.adapter_deployment import resources, runs
+from posttrain_operator.adapter_deployment.base import Base
 from posttrain_operator.adapter_deployment.plan import Observed, plan
 from posttrain_operator.adapter_deployment.replicas import Replica, Trouble
 from posttrain_operator.settings import Settings
@@ -18,6 +19,7 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 STARTED = NOW - timedelta(minutes=2)
 PROVEN = NOW - timedelta(minutes=1)
 SETTINGS = Settings(trainer_image="trainer:1", server_image="server:1")
+BASE = Base(uri="pvc://models/qwen")
 TOKEN = "token-of-the-agents"
 
 Change = Callable[["World"], object]
@@ -53,23 +55,33 @@ def condition(type_: str, status: str = "True", *, reason: str = "Because", mess
 
 def run(name: str, *, phase: str = "Training", output: str = "pvc://posttrain-artifacts") -> Manifest:
     """A TrainingRun without a result."""
-    return {"metadata": {"name": name}, "spec": {"output": {"uri": output}}, "status": {"phase": phase}}
+    spec = {
+        "method": "sft",
+        "baseModel": {"uri": "pvc://models/qwen"},
+        "environment": {"dataset": {"uri": "pvc://data/rows.jsonl"}},
+        "output": {"uri": output},
+        "resources": {"gpus": 1, "memory": "8Gi"},
+    }
+    metadata = {"name": name, "namespace": "team", "uid": f"uid-of-{name}"}
+    return {"metadata": metadata, "spec": spec, "status": {"phase": phase}}
 
 
-def accepted(name: str, character: str, *, output: str = "pvc://posttrain-artifacts") -> Manifest:
+def accepted(
+    name: str, character: str, *, output: str = "pvc://posttrain-artifacts", kind: str = "lora", **status: Any
+) -> Manifest:
     """A TrainingRun with an accepted result of this digest."""
     artifact = {
         "uri": f"{output}/{name}/sha256-{character * 64}",
         "digest": digest(character),
         "weightsDigest": digest("0"),
         "sizeBytes": 1,
-        "kind": "lora",
+        "kind": kind,
         "rank": 16,
         "targetModules": ["q_proj"],
         "base": {"uri": "pvc://models/qwen", "digest": digest("9")},
     }
-    status = {"phase": "Succeeded", "conditions": [condition("Accepted")], "artifact": artifact}
-    return {**run(name, output=output), "status": status}
+    found = {"phase": "Succeeded", "conditions": [condition("Accepted")], "artifact": artifact, **status}
+    return {**run(name, output=output), "status": found}
 
 
 def failed(name: str) -> Manifest:
@@ -141,6 +153,8 @@ class World:
 
     parent: AdapterDeployment
     runs: list[Manifest] = field(default_factory=list)
+    jobs: list[Manifest] = field(default_factory=list)
+    """Children of the runs."""
     replicas: list[Replica] = field(default_factory=list)
     children: dict[str, Manifest] = field(default_factory=dict)
     token: str | None = None
@@ -150,7 +164,7 @@ class World:
 
     def observed(self) -> Observed:
         """What observe() would find."""
-        runs = (adapters.followed_run(body) for body in self.runs)
+        followed = (runs.followed_run(body, self.jobs) for body in self.runs)
         return Observed(
             status=self.status,
             deployment=self.children.get("Deployment"),
@@ -158,7 +172,7 @@ class World:
             config_map=self.children.get("ConfigMap"),
             network_policy=self.children.get("NetworkPolicy"),
             replicas=tuple(self.replicas),
-            runs={run.name: run for run in runs},
+            runs={run.name: run for run in followed},
             token=self.token,
             spare_token=TOKEN,
             refusal=self.refusal,
@@ -168,6 +182,7 @@ class World:
         """Plan, and keep what was planned."""
         decided = plan(self.parent, observed=self.observed(), settings=SETTINGS, now=self.now)
         self.children |= {child["kind"]: child for child in decided.apply}
+        self.jobs += [child for child in decided.create if child["kind"] == "Job"]
         self.token = TOKEN if decided.create else self.token
         self.status = self.status if decided.status is None else decided.status
         return decided

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.unit.adapter_deployment.builders import SETTINGS, deployment, digest
+from tests.unit.adapter_deployment.builders import BASE, SETTINGS, deployment, digest
 
 from posttrain_api.server_contract import DesiredAdapter, DesiredAdapters
 from posttrain_operator.actions import Manifest
@@ -42,15 +42,16 @@ def _everything_said() -> dict[str, Any]:
 
 RENDERED: dict[str, Callable[[], Manifest]] = {
     "deployment": lambda: resources.deployment(
-        deployment("support"), claims=["posttrain-artifacts", "models"], settings=SETTINGS
+        deployment("support"), base=BASE, claims=["posttrain-artifacts", "models"], settings=SETTINGS
     ),
     "deployment-with-everything": lambda: resources.deployment(
-        deployment("support", **_everything_said()), claims=["models"], settings=SETTINGS
+        deployment("support", **_everything_said()), base=BASE, claims=["models"], settings=SETTINGS
     ),
     "config-map": lambda: resources.config_map(
         deployment("support", engine={"chatTemplate": {"inline": "{{ messages }}"}}),
         desired=_list(),
         sources={"support": "support"},
+        base=BASE,
     ),
     "service": lambda: resources.service(deployment()),
     "network-policy": lambda: resources.network_policy(deployment(), SETTINGS),

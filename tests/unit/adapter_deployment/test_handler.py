@@ -167,9 +167,12 @@ async def test_what_the_api_server_refuses_is_said() -> None:
 def test_the_runs_that_it_follows_wake_it() -> None:
     with ThreadPoolExecutor(1) as threads:
         kind = handler.kind(tools(Cluster(), threads))
-        broken = {"metadata": {"namespace": "team"}, "spec": {"adapters": [{"fromRun": "text"}, "text", {}]}}
+        adapters = [{"fromRun": "text"}, "text", {}]
+        broken = {"metadata": {"namespace": "team"}, "spec": {"baseModel": "text", "adapters": adapters}}
+        both = manifest(baseModel={"fromRun": {"name": "sft", "checkpoint": "best"}})
 
         assert kind.references(manifest()) == [Key("TrainingRun", "team", "support")]
+        assert kind.references(both) == [Key("TrainingRun", "team", "sft"), Key("TrainingRun", "team", "support")]
         assert kind.references(broken) == []
 
 
@@ -181,3 +184,20 @@ async def test_a_run_that_is_not_accepted_is_waited_for() -> None:
 
     assert plan.status
     assert plan.status["adapters"][0]["message"] == "TrainingRun support is in phase Training"
+
+
+async def test_a_base_is_merged_once_and_taken_from_the_runs_status() -> None:
+    cluster, merging = Cluster(), manifest(baseModel={"fromRun": {"name": "sft"}}, adapters=[])
+    cluster.see(accepted("sft", "a"), kind="TrainingRun", uid="uid-of-sft")
+    with ThreadPoolExecutor(1) as threads:
+        kind = handler.kind(tools(cluster, threads))
+        first = await kind.decide(merging, None)
+        cluster.see(first.create[-1], kind="Job")
+        second = await kind.decide(merging, None)
+        merged = {"artifactDigest": digest("a"), "uri": "pvc://posttrain-artifacts/base", "digest": digest("1")}
+        cluster.see(accepted("sft", "a", mergedBases=[merged]), kind="TrainingRun", version=2, uid="uid-of-sft")
+        third = await kind.decide(merging, None)
+
+    assert [child["kind"] for child in first.create] == ["Secret", "Job"]
+    assert [child["kind"] for child in second.create] == ["Secret"]
+    assert [child["kind"] for child in third.apply][-1] == "Deployment"

@@ -43,7 +43,13 @@ def test_ready_says_everything_there_is_to_say() -> None:
         "phase": "Ready",
         "url": "http://assistants.team.svc.cluster.local/v1",
         "selector": "posttrain.dev/adapter-deployment=assistants,posttrain.dev/component=server",
-        "display": {"adapters": "2/2", "replicas": "2/2", "ready": "True", "reason": ""},
+        "display": {
+            "base": "pvc://models/qwen",
+            "adapters": "2/2",
+            "replicas": "2/2",
+            "ready": "True",
+            "reason": "",
+        },
         "replicas": 2,
         "readyReplicas": 2,
         "adapters": [

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.unit.adapter_deployment.builders import SETTINGS, deployment
+from tests.unit.adapter_deployment.builders import BASE, SETTINGS, deployment
 from tests.unit.adapter_deployment.golden import FOLDER, RENDERED
 
 from posttrain_operator import metadata
@@ -24,7 +24,7 @@ def test_there_is_no_golden_file_without_a_child() -> None:
 
 def template_digest(**spec: Any) -> str | None:
     return resources.template_digest(
-        resources.deployment(deployment("support", **spec), claims=["models"], settings=SETTINGS)
+        resources.deployment(deployment("support", **spec), base=BASE, claims=["models"], settings=SETTINGS)
     )
 
 

@@ -1,0 +1,242 @@
+"""baseModel.fromRun: what lies under the adapters follows a run."""
+
+import json
+
+import pytest
+from tests.unit.adapter_deployment.builders import (
+    World,
+    accepted,
+    condition,
+    deployment,
+    digest,
+    failed,
+    run,
+)
+
+from posttrain_api.trainer_contract import MergeConfig
+from posttrain_operator.actions import Manifest
+
+MERGED = {"artifactDigest": digest("a"), "uri": "pvc://posttrain-artifacts/sft/base-1", "digest": digest("1")}
+FOLDER = "pvc://posttrain-artifacts/sft"
+
+
+def following(*runs: Manifest, checkpoint: str | None = None, **spec: object) -> World:
+    """A deployment whose base is the result of the run sft."""
+    reference = {"name": "sft", **({"checkpoint": checkpoint} if checkpoint else {})}
+    return World(deployment(baseModel={"fromRun": reference}, **spec), runs=list(runs))
+
+
+def base_in_pods(world: World) -> str | None:
+    """What the engine and the agent are told."""
+    containers = world.children["Deployment"]["spec"]["template"]["spec"]["containers"]
+    found = {container["args"][container["args"].index("--base") + 1] for container in containers}
+    (base,) = found
+    return str(base)
+
+
+@pytest.mark.parametrize(
+    ("runs", "reason", "message", "phase"),
+    [
+        pytest.param([], "RunNotFound", "TrainingRun sft does not exist", "Pending", id="not there"),
+        pytest.param([run("sft")], "WaitingForRun", "TrainingRun sft is in phase Training", "Pending", id="training"),
+        pytest.param(
+            [failed("sft")],
+            "RunFailed",
+            "TrainingRun sft failed: OutOfMemory: the trainer needed more memory",
+            "Failed",
+            id="failed",
+        ),
+        pytest.param(
+            [accepted("sft", "a", kind="prompt")],
+            "RunUnsuitable",
+            "the result of TrainingRun sft is of kind prompt, which vLLM cannot serve: train with tuning.lora or "
+            "tuning.full",
+            "Failed",
+            id="a prompt",
+        ),
+        pytest.param(
+            [accepted("sft", "a", kind="dataset")],
+            "RunUnsuitable",
+            "the result of TrainingRun sft is of kind dataset, which holds rows and no weights: train on it, and name "
+            "the run that did",
+            "Failed",
+            id="a dataset",
+        ),
+    ],
+)
+def test_no_pods_are_made_without_a_base(runs: list[Manifest], reason: str, message: str, phase: str) -> None:
+    world = following(*runs)
+
+    decided = world.reconcile()
+
+    assert "Deployment" not in world.children
+    assert [child["kind"] for child in decided.create] == ["Secret"]
+    for type_ in ("Resolved", "Ready"):
+        found = world.condition(type_)
+        assert (found["status"], found["reason"], found["message"]) == ("False", reason, f"baseModel: {message}")
+    assert (world.condition("Stalled") is not None) is (phase == "Failed")
+    assert (world.status["phase"], world.status["display"]["base"]) == (phase, "run:sft")
+    assert decided.recheck_seconds == 5.0
+
+
+@pytest.mark.parametrize(
+    ("found", "checkpoint", "base"),
+    [
+        pytest.param(accepted("sft", "a", kind="model"), None, f"{FOLDER}/sha256-{'a' * 64}", id="a model"),
+        pytest.param(accepted("sft", "a", kind="reward-model"), None, f"{FOLDER}/sha256-{'a' * 64}", id="reward model"),
+        pytest.param(accepted("sft", "a", mergedBases=[MERGED]), None, MERGED["uri"], id="a merged adapter"),
+        pytest.param(
+            accepted("sft", "a", kind="model", checkpoints=[{"name": "best", "digest": digest("c")}]),
+            "best",
+            f"{FOLDER}/sha256-{'c' * 64}",
+            id="a checkpoint",
+        ),
+        pytest.param(
+            accepted(
+                "sft",
+                "c",
+                checkpoints=[{"name": "step-20", "digest": digest("a")}],
+                mergedBases=[{**MERGED, "artifactDigest": digest("c"), "uri": "pvc://another"}, MERGED],
+            ),
+            "step-20",
+            MERGED["uri"],
+            id="a merged checkpoint",
+        ),
+    ],
+)
+def test_the_result_of_a_run_is_the_base(found: Manifest, checkpoint: str | None, base: str) -> None:
+    world = following(found, checkpoint=checkpoint)
+
+    world.reconcile()
+
+    assert base_in_pods(world) == base
+    assert world.condition("Resolved")["status"] == "True"
+    mounted = world.children["Deployment"]["metadata"]["annotations"]["posttrain.dev/mounted-claims"]
+    assert mounted == "posttrain-artifacts"
+
+
+def test_an_adapter_is_merged_by_a_job_of_its_run_before_there_are_pods() -> None:
+    world = following(accepted("sft", "a"))
+
+    (_, job) = world.reconcile().create
+    again = world.reconcile()
+
+    assert job["metadata"]["name"] == "sft-merge-aaaaaaaa"
+    assert [(owner["kind"], owner["uid"]) for owner in job["metadata"]["ownerReferences"]] == [
+        ("TrainingRun", "uid-of-sft")
+    ]
+    assert again.create == ()
+    assert "Deployment" not in world.children
+    assert (world.status["phase"], world.condition("Ready")["reason"]) == ("Pending", "Merging")
+
+    world.runs = [accepted("sft", "a", mergedBases=[MERGED])]
+    world.reconcile()
+
+    assert base_in_pods(world) == MERGED["uri"]
+
+
+def test_the_job_is_told_what_to_merge_and_takes_no_gpu() -> None:
+    world = following(accepted("sft", "a"))
+
+    pod = world.reconcile().create[-1]["spec"]["template"]["spec"]
+
+    (trainer,) = pod["containers"]
+    option, told = trainer["args"][:2]
+    assert option == "--merge"
+    assert MergeConfig.model_validate_json(told).to_json() == {
+        "run": "sft",
+        "uid": "uid-of-sft",
+        "artifactUri": f"{FOLDER}/sha256-{'a' * 64}",
+        "artifactDigest": digest("a"),
+        "base": {"uri": "pvc://models/qwen", "digest": digest("9")},
+        "output": "pvc://posttrain-artifacts",
+    }
+    assert trainer["resources"] == {"requests": {"memory": "8Gi"}, "limits": {"memory": "8Gi"}}
+    claims = {mount["mountPath"].rsplit("/", 1)[-1]: mount.get("readOnly") for mount in trainer["volumeMounts"][:2]}
+    assert claims == {"models": True, "posttrain-artifacts": None}
+
+
+def test_a_merge_that_failed_is_said() -> None:
+    world = following(accepted("sft", "a"))
+    world.reconcile()
+    world.jobs[0]["status"] = {"conditions": [condition("Failed", message="Job has reached the backoff limit")]}
+
+    decided = world.reconcile()
+
+    assert decided.create == ()
+    assert (world.condition("Stalled")["reason"], world.condition("Stalled")["message"]) == (
+        "MergeFailed",
+        "baseModel: Job sft-merge-aaaaaaaa failed: Job has reached the backoff limit: `kubectl logs "
+        "job/sft-merge-aaaaaaaa` says more; delete the Job to try again",
+    )
+
+
+def served_world() -> World:
+    """A base of a run that answers."""
+    world = following(accepted("sft", "a", kind="model"))
+    world.reconcile()
+    world.serves("pod-1")
+    world.reconcile()
+    assert world.status["phase"] == "Ready", world.status
+    return world
+
+
+def test_a_deleted_run_leaves_its_base() -> None:
+    world = served_world()
+    world.runs = []
+
+    decided = world.reconcile()
+
+    assert (decided.apply, decided.status, world.status["phase"]) == ((), None, "Ready")
+
+
+@pytest.mark.parametrize(
+    ("runs", "reason"),
+    [
+        pytest.param([failed("sft")], "RunFailed", id="made anew and failed"),
+        pytest.param([run("sft")], "WaitingForRun", id="made anew"),
+        pytest.param([accepted("sft", "b")], "Merging", id="made anew, and to be merged"),
+    ],
+)
+def test_the_base_before_goes_on_answering(runs: list[Manifest], reason: str) -> None:
+    world = served_world()
+    before = world.children["Deployment"]
+    world.runs = runs
+
+    decided = world.reconcile()
+
+    assert decided.apply == ()
+    assert world.children["Deployment"] == before
+    assert (world.condition("Available")["status"], world.condition("Ready")["reason"]) == ("True", reason)
+    assert world.condition("Ready")["message"].endswith("; the base before it goes on answering")
+
+
+def test_another_result_restarts_the_pods() -> None:
+    world = served_world()
+    world.runs = [accepted("sft", "b", kind="model")]
+
+    decided = world.reconcile()
+
+    assert [child["kind"] for child in decided.apply] == ["ConfigMap", "Deployment"]
+    assert json.loads(world.children["ConfigMap"]["data"]["base.json"])["uri"] == f"{FOLDER}/sha256-{'b' * 64}"
+
+
+def test_a_base_record_that_was_edited_by_hand_is_written_anew() -> None:
+    world = served_world()
+    before = world.children["ConfigMap"]
+    world.children["ConfigMap"] = {**before, "data": {**before["data"], "base.json": "no JSON"}}
+
+    assert world.reconcile().apply == (before,)
+
+
+def test_an_unknown_checkpoint_of_a_base_is_refused_with_those_that_exist() -> None:
+    steps = [{"name": "step-20", "digest": digest("c")}, {"name": "final", "digest": digest("a")}]
+    world = following(accepted("sft", "a", kind="model", checkpoints=steps), checkpoint="best")
+
+    world.reconcile()
+
+    assert (world.condition("Stalled")["reason"], world.condition("Stalled")["message"]) == (
+        "RunUnsuitable",
+        "baseModel: TrainingRun sft has no checkpoint best: it has final, step-20; without one it is the result",
+    )
+    assert world.status["display"]["base"] == "run:sft/best"

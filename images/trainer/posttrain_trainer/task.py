@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.v1alpha1.environment import Dataset
+from posttrain_api.v1alpha1.evaluation import GENERATED
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_trainer import base, data, template
 from posttrain_trainer import tokenizer as tokenizers
@@ -47,7 +48,7 @@ class Task:
     held_out: list[Example]
     """The held-out rows as texts with their right answer: the chosen, the desirable or the gold one."""
     questions: list[Question]
-    """The held-out rows to answer; none where exactMatch is not measured."""
+    """The held-out rows to answer; none where no metric needs an answer."""
     dataset_digest: str
     evaluation_digest: str | None
     """None where the held-out rows were taken out of the training data."""
@@ -58,6 +59,8 @@ class Task:
     """Rows that show what is forgotten."""
     retention_questions: Sequence[Question] = ()
     """Those of them to answer; none where exactMatch is not measured."""
+    held_out_digest: str | None = None
+    """Digest of the held-out rows."""
 
     @property
     def longest(self) -> int:
@@ -76,7 +79,7 @@ def prepare(config: RunConfig, places: Places, stop: Stop) -> Task:
     stop.check("while it read the data")
     chat = _chat_format(recipe, tokenizer, [*rows.rows, *(judged.rows if judged else [])], places)
     training, held_out = split(rows, seed=recipe.hyperparameters.seed) if judged is None else (rows, judged)
-    wants_answers = "exactMatch" in recipe.evaluation.metrics
+    wants_answers = not GENERATED.isdisjoint(recipe.evaluation.metrics)
     examples, judging = _encode(chat, training, recipe, stop), _encode(chat, held_out, recipe, stop)
     _check_vocabulary(model, [*examples, *judging])
     return Task(
@@ -110,7 +113,10 @@ def questions(chat: ChatFormat, rows: Rows) -> list[Question]:
     for row in rows.rows:
         place = max((at for at, message in enumerate(row.messages) if message["role"] == "assistant"), default=None)
         if place is None:
-            problems.add(f"row {row.number}", "exactMatch needs an answer: write a conversation, or remove the metric")
+            problems.add(
+                f"row {row.number}",
+                "a metric on answers, such as exactMatch, needs one here: write a conversation, or remove it",
+            )
         else:
             messages, answer = row.messages[:place], str(row.messages[place]["content"]).strip()
             found.append(Question(row.number, messages, chat.question(messages), answer))

@@ -25,6 +25,10 @@ OWN_METRICS = (
 LM_EVAL = "lm-eval:"
 RETENTION = "retention."
 """What the name of a metric on the retention dataset begins with."""
+GENERATED = frozenset({"exactMatch", "reward", "stopRate", "repetition", "meanTokens"})
+"""Metrics for which the model answers the held-out rows."""
+RETAINED = frozenset({"loss", "tokenAccuracy", "exactMatch"})
+"""Metrics that are measured on the retention dataset too."""
 LOWER_IS_BETTER = frozenset({"loss", "divergence", "repetition"})
 WITHOUT_DIRECTION = frozenset({"meanTokens"})
 _NAME = f"({'|'.join(OWN_METRICS)}|{LM_EVAL}[A-Za-z0-9_.-]{{1,64}})"

@@ -19,6 +19,15 @@ _METRICS = {
     "entropy": "entropy",
     "learning_rate": "learningRate",
     "grad_norm": "gradNorm",
+    "rewards/chosen": "rewardChosen",
+    "rewards/rejected": "rewardRejected",
+    "rewards/accuracies": "rewardAccuracy",
+    "rewards/margins": "rewardMargin",
+    "logps/chosen": "logProbabilityChosen",
+    "logps/rejected": "logProbabilityRejected",
+    "nll_loss": "nllLoss",
+    "log_odds_chosen": "logOdds",
+    "kl": "kl",
 }
 """TRL's name of a metric -> ours."""
 
@@ -39,10 +48,11 @@ def run(build: Callable[[str], Trainer], job: Job) -> Any:
     return training.model.eval()
 
 
-def arguments(job: Job, folder: str) -> dict[str, Any]:
-    """TrainingArguments: a step is exactly effectiveBatchSize rows, and nothing is reported or saved by itself."""
+def arguments(job: Job, folder: str, *, sequences: int = 1) -> dict[str, Any]:
+    """TrainingArguments: a step is exactly effectiveBatchSize rows of so many sequences each, and nothing is reported
+    or saved by itself."""
     chosen = job.recipe.hyperparameters
-    micro_batch = steps.micro_batch_size(chosen.effective_batch_size, job.task.longest)
+    micro_batch = steps.micro_batch_size(chosen.effective_batch_size, sequences * job.task.longest)
     return {
         "output_dir": folder,
         "per_device_train_batch_size": micro_batch,

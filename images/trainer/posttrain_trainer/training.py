@@ -1,8 +1,9 @@
 """The training of one run from beginning to end: load, measure, train, measure again, publish."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -11,10 +12,10 @@ from posttrain_api.artifact import BaseReference, Manifest, base_digest, digest_
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig, TrainingReport
 from posttrain_api.v1alpha1.training_run_status import EvaluationResult
-from posttrain_trainer import card, evaluate, export, model, preflight, probe, report, steps, task, tuning
+from posttrain_trainer import card, evaluate, export, measurable, model, preflight, probe, report, steps, task, tuning
 from posttrain_trainer.evaluate import Measurement
 from posttrain_trainer.job import Job
-from posttrain_trainer.methods import sft
+from posttrain_trainer.methods import dpo, sft
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.refusal import Refused, Stop
@@ -39,13 +40,14 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
     preflight.check_writable(places.path(recipe.output.uri), recipe.output.uri)
     precision = model.precision(recipe.hyperparameters.precision)
     prepared = task.prepare(config, places, stop)
+    measurable.check(recipe, prepared)
     reference = BaseReference(uri=config.base_uri, digest=base_digest(folder))
     bare = model.load(config, places, precision)
     job = Job(config, places, prepared, precision, progress, stop)
-    before = _measured("before", bare, config, prepared, progress, stop)
+    before = _measured("before", bare, job)
     progress.enter("Training")
     tuned = _learned(tuning.applied(bare, job), job)
-    after = _measured("after", tuned, config, prepared, progress, stop)
+    after = _measured("after", tuned, job)
     progress.enter("Publishing")
     found = _Publication(config, places, prepared, reference).publish(tuned, before, after, progress)
     progress.enter("Done")
@@ -57,18 +59,20 @@ def _learned(tuned: Any, job: Job) -> Any:
     match job.recipe.method:
         case "sft":
             return sft.train(tuned, job)
+        case "dpo":
+            return dpo.train(tuned, job)
         case method:
             raise Refused(Reason.INVALID_SPEC, f"method {method} cannot be trained by this version of the trainer")
 
 
-def _measured(when: Any, model: Any, config: RunConfig, prepared: Task, progress: Progress, stop: Stop) -> Measurement:
-    progress.enter("Evaluating")
+def _measured(when: Literal["before", "after"], model: Any, job: Job) -> Measurement:
+    job.progress.enter("Evaluating")
     where = f"while it measured the model {when} training"
-    metrics = config.recipe.evaluation.metrics
-    found = evaluate.measure(model, prepared, metrics, between=lambda: stop.check(where))
-    progress.evaluated(when, found.metrics)
-    stop.check(where)
-    return found
+    found = evaluate.measure(model, job, job.recipe.evaluation.metrics, between=lambda: job.stop.check(where))
+    samples = evaluate.sampled(model, job, between=lambda: job.stop.check(where))
+    job.progress.evaluated(when, found.metrics)
+    job.stop.check(where)
+    return replace(found, samples=samples)
 
 
 class _Publication:
@@ -121,7 +125,12 @@ class _Publication:
             steps_completed=progress.status.step,
             steps_planned=steps.total(len(self._task.training), self._config.recipe.hyperparameters),
             metrics=progress.status.metrics,
-            evaluation=EvaluationResult(before=before.metrics, after=after.metrics, rows=len(self._task.held_out)),
+            evaluation=EvaluationResult(
+                before=before.metrics,
+                after=after.metrics,
+                rows=len(self._task.held_out_rows or self._task.held_out),
+                rows_digest=self._task.held_out_digest,
+            ),
             dataset_digest=self._task.dataset_digest,
             evaluation_digest=self._task.evaluation_digest,
             libraries=report.libraries(),
@@ -139,21 +148,17 @@ class _Publication:
         }
         report.write_json(folder / "report.json", content)
         _write_lines(folder / "metrics.jsonl", progress.history)
-        samples = zip(self._task.questions, before.answers, after.answers, strict=True)
-        _write_lines(
-            folder / "samples.jsonl",
-            [
-                {
-                    "row": question.number,
-                    "messages": question.messages,
-                    "right": question.answer,
-                    "before": old,
-                    "after": new,
-                }
-                for question, old, new in samples
-            ],
-        )
-        (folder / card.CARD_FILE).write_text(card.card(self._config, found))
+        samples = card.samples(self._config.recipe.evaluation.sample_prompts, before.samples, after.samples)
+        _write_lines(folder / "samples.jsonl", [*_answers(self._task, before, after), *samples])
+        (folder / card.CARD_FILE).write_text(card.card(self._config, found, samples))
+
+
+def _answers(prepared: Task, before: Measurement, after: Measurement) -> list[dict[str, Any]]:
+    rows = zip(measurable.prompts(prepared), before.answers, after.answers, strict=False)
+    return [
+        {"row": row.number, "messages": row.messages, "right": row.gold, "before": old, "after": new}
+        for row, old, new in rows
+    ]
 
 
 def _write_lines(path: Path, values: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -97,6 +98,38 @@ def validate(
     _end(command)
 
 
+def estimate(
+    file: Files,
+    claims: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="FOLDER/CLAIM stands for pvc://CLAIM, may be repeated."),
+    ] = None,
+    config_maps: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="FOLDER/NAME/KEY stands for a ConfigMap's key.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="NAME", help="GPU to reckon time with, such as h100; left out: no time.")
+    ] = None,
+    price_per_hour: Annotated[float, typer.Option(min=0.0, help="Price of that GPU for an hour; 0: no cost.")] = 0.0,
+    currency: Annotated[str, typer.Option(help="Currency of the price.")] = "USD",
+    python: Annotated[
+        str, typer.Option(envvar="POSTTRAIN_PYTHON", help="Python with posttrain[trainer]; left out: this one.")
+    ] = sys.executable,
+) -> None:
+    """Read the data of the TrainingRuns in files and say what they need: steps, memory, time, cost."""
+
+    def command() -> int:
+        from rich.console import Console
+
+        from posttrain_cli import estimate, gpus
+
+        machine = gpus.machine(gpu, price_per_hour=price_per_hour, currency=currency) if gpu else None
+        here = estimate.Here(claims or (), config_maps, machine, python)
+        return estimate.estimate(file, Console(highlight=False), here)
+
+    _end(command)
+
+
 def _talk(url: str, models: list[str], messages: list[str], console: "Console", sampling: tuple[float, int]) -> int:
     from posttrain_cli import chat
     from posttrain_cli.ask import Sampling
@@ -153,6 +186,7 @@ def main() -> None:
     app.command()(watch)
     app.command()(chat)
     app.command()(validate)
+    app.command()(estimate)
     app(prog_name="kubectl posttrain")
 
 

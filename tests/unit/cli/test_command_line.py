@@ -33,7 +33,9 @@ def start(tmp_path: Path) -> Start:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["watch", "--help"], ["chat", "--help"], ["validate", "--help"]], ids=" ".join
+    "arguments",
+    [["--help"], ["watch", "--help"], ["chat", "--help"], ["validate", "--help"], ["estimate", "--help"]],
+    ids=" ".join,
 )
 def test_help_is_instant(start: Start, arguments: list[str]):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

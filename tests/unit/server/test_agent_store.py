@@ -218,3 +218,11 @@ def test_a_location_that_is_none_is_not_found(store: Store):
     with pytest.raises(ArtifactError, match="use pvc://claim/path") as error:
         store.bring(adapter(uri="s3://x"), base_digest=BASE_DIGEST, max_rank=16)
     assert error.value.reason == Reason.ADAPTER_NOT_FOUND
+
+
+@pytest.mark.parametrize("kind", ["model", "reward-model", "prompt", "dataset"])
+def test_only_an_adapter_is_loaded(store: Store, claim: Path, kind: str):
+    made = published(claim, kind=kind)
+    with pytest.raises(ArtifactError, match=f"of kind {kind}: only one of kind lora") as error:
+        bring(store, made.digest)
+    assert error.value.reason == Reason.UNSUPPORTED_ADAPTER

@@ -29,6 +29,7 @@ _SWITCHES = {
 
 def check(folder: Path, manifest: Manifest, *, base_digest: str, max_rank: int) -> None:
     """ArtifactError with the first reason for which these files cannot be served on this base and engine."""
+    _check_kind(manifest)
     _check_base(manifest, base_digest)
     _check_names(manifest)
     config = _config(folder)
@@ -37,6 +38,12 @@ def check(folder: Path, manifest: Manifest, *, base_digest: str, max_rank: int) 
         raise ArtifactError(Reason.UNSUPPORTED_ADAPTER, f"the adapter uses {unsupported}")
     _check_rank(config, manifest, max_rank)
     _check_weights(folder / WEIGHTS_FILE)
+
+
+def _check_kind(manifest: Manifest) -> None:
+    if manifest.kind != "lora":
+        message = f"the artifact is of kind {manifest.kind}: only one of kind lora can be loaded on a base"
+        raise ArtifactError(Reason.UNSUPPORTED_ADAPTER, message)
 
 
 def _check_base(manifest: Manifest, base_digest: str) -> None:
@@ -77,7 +84,7 @@ def _check_rank(config: dict[str, Any], manifest: Manifest, max_rank: int) -> No
     ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
     if not all(isinstance(rank, int) and rank > 0 for rank in ranks):
         raise ArtifactError(Reason.UNSUPPORTED_ADAPTER, f"{CONFIG_FILE} names no valid rank")
-    rank = max(*ranks, manifest.rank)
+    rank = max(*ranks, manifest.rank or 0)
     if rank > max_rank:
         raise ArtifactError(
             Reason.RANK_TOO_LARGE, f"the adapter has rank {rank}, the engine takes {max_rank}: raise engine.maxRank"

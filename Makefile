@@ -77,7 +77,7 @@ verify: environments  ## Fail if a generated file is not current
 	@$(PYTHON) -m posttrain_api.crd --check
 
 lock: $(UV)  ## Choose the packages' versions anew (requirements/*.in -> *.txt)
-	@for name in bootstrap $(ENVIRONMENTS); do
+	@for name in bootstrap trainer-gpu $(ENVIRONMENTS); do
 	  $(UV) pip compile -q --no-header --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	    --generate-hashes --override requirements/overrides.txt requirements/$$name.in -o requirements/$$name.txt
 	done

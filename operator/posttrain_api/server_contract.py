@@ -17,6 +17,9 @@ ENGINE_PORT = 8000
 AGENT_PORT = 8001
 """GET /adapters (an AgentReport), POST /adapters (a DesiredAdapters, bearer token), GET /readyz, /healthz, /metrics."""
 
+Runner = Literal["generate", "pooling"]
+"""What vLLM makes of the base: generate writes text; pooling scores a conversation, for a reward model."""
+
 KEY_FOLDER = PurePosixPath("/run/posttrain")
 KEY_FILE = KEY_FOLDER / "key"
 """32 random bytes in a folder in memory, shared by agent and gateway alone."""

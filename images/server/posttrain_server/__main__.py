@@ -54,6 +54,9 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--chat-template", type=Path, help="for requests to a base that has none")
     parser.add_argument("--gpus", type=int, default=0, help="number of GPUs; 0 serves from the CPU")
+    parser.add_argument(
+        "--runner", choices=get_args(server_contract.Runner), default="generate", help="pooling: the base scores"
+    )
     parser.set_defaults(run=_run_engine)
 
 
@@ -88,6 +91,7 @@ def _run_engine(options: argparse.Namespace) -> None:
         host=options.host,
         port=options.port,
         num_gpus=options.gpus,
+        runner=options.runner,
     )
     engine.run(settings, os.environ)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posttrain_api.artifact import Dtype
+from posttrain_api.server_contract import Runner
 from posttrain_api.v1alpha1.adapter_deployment import BASE_NAME
 from posttrain_server import checkpoint
 
@@ -19,6 +20,8 @@ CPU_WORKER = "posttrain_server.cpu_worker.Worker"
 QUIET_PATHS = ("/health", "/metrics", "/v1/models", "/posttrain/state", "/posttrain/metrics")
 """Asked every second: not in the access log."""
 
+_RAW_SCORES = ("--runner", "pooling", "--pooler-config", '{"use_activation": false}')
+"""vLLM would put a sigmoid on the one label of a reward model: scores far from zero would all be the same."""
 _NO_COMPILER = {"TORCHDYNAMO_DISABLE": "1"}
 """On the CPU the first request for prompt log probabilities compiles a function in C++, --enforce-eager or not. That
 takes 21 s on two cores, and is an error where the image has no compiler."""
@@ -39,15 +42,15 @@ class EngineSettings:
     host: str = "0.0.0.0"
     port: int = 8000
     num_gpus: int = 0
+    runner: Runner = "generate"
 
 
 def arguments(settings: EngineSettings) -> list[str]:
-    """vLLM's command line. One place more than the adapters is cached, so that a swap holds old and new at once."""
+    """vLLM's command line."""
     line = [
         *("--model", str(settings.base), "--served-model-name", BASE_NAME, "--dtype", settings.dtype),
         *("--host", settings.host, "--port", str(settings.port), "--middleware", MIDDLEWARE),
-        *("--enable-lora", "--max-lora-rank", str(settings.max_rank)),
-        *("--max-loras", str(settings.max_loaded_adapters), "--max-cpu-loras", str(settings.max_cached_adapters + 1)),
+        *(_RAW_SCORES if settings.runner == "pooling" else _adapters(settings)),
         *("--trust-request-chat-template", "--disable-fastapi-docs"),
         *("--disable-access-log-for-endpoints", ",".join(QUIET_PATHS)),
     ]
@@ -60,6 +63,13 @@ def arguments(settings: EngineSettings) -> list[str]:
     if settings.num_gpus > 1:
         line += ["--tensor-parallel-size", str(settings.num_gpus)]
     return line
+
+
+def _adapters(settings: EngineSettings) -> tuple[str, ...]:
+    """One place more than the adapters is cached, so that a swap holds old and new at once."""
+    places = settings.max_cached_adapters + 1
+    loaded = ("--max-loras", str(settings.max_loaded_adapters), "--max-cpu-loras", str(places))
+    return ("--enable-lora", "--max-lora-rank", str(settings.max_rank), *loaded)
 
 
 def environment(settings: EngineSettings, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -94,6 +104,7 @@ def _required(settings: EngineSettings) -> dict[str, str]:
         "VLLM_SERVER_DEV_MODE": "0",
         "POSTTRAIN_KEY_FILE": str(settings.key_file),
         "POSTTRAIN_ENGINE_DTYPE": settings.dtype,
+        "POSTTRAIN_ENGINE_RUNNER": settings.runner,
     }
 
 

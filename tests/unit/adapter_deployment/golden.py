@@ -10,7 +10,9 @@ from tests.unit.adapter_deployment.builders import BASE, SETTINGS, deployment, d
 from posttrain_api.server_contract import DesiredAdapter, DesiredAdapters
 from posttrain_operator.actions import Manifest
 from posttrain_operator.adapter_deployment import resources
+from posttrain_operator.adapter_deployment.base import Base
 
+REWARD_MODEL = Base(uri=f"pvc://posttrain-artifacts/judge/sha256-{'c' * 64}", kind="reward-model", run="judge")
 FOLDER = Path(__file__).parent / "golden"
 
 
@@ -46,6 +48,9 @@ RENDERED: dict[str, Callable[[], Manifest]] = {
     ),
     "deployment-with-everything": lambda: resources.deployment(
         deployment("support", **_everything_said()), base=BASE, claims=["models"], settings=SETTINGS
+    ),
+    "deployment-of-a-reward-model": lambda: resources.deployment(
+        deployment(), base=REWARD_MODEL, claims=["posttrain-artifacts"], settings=SETTINGS
     ),
     "config-map": lambda: resources.config_map(
         deployment("support", engine={"chatTemplate": {"inline": "{{ messages }}"}}),

@@ -62,9 +62,10 @@ def test_the_token_is_read_back_from_the_secret() -> None:
     assert resources.token_of({"data": {}}) is None
 
 
+@pytest.mark.parametrize("deployment", ["deployment-with-everything", "deployment-of-a-reward-model"])
 @pytest.mark.parametrize("container", ["key", "engine", "agent"])
-def test_the_server_image_knows_every_argument(container: str) -> None:
-    spec = RENDERED["deployment-with-everything"]()["spec"]["template"]["spec"]
+def test_the_server_image_knows_every_argument(container: str, deployment: str) -> None:
+    spec = RENDERED[deployment]()["spec"]["template"]["spec"]
     args = next(item for item in [*spec["initContainers"], *spec["containers"]] if item["name"] == container)["args"]
 
     parsed = server._parser().parse_args(args)

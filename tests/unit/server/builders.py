@@ -13,7 +13,7 @@ from tests.unit.server.engine_stand_in import Engine
 
 from posttrain_api import artifact
 from posttrain_api.artifact import BaseReference, Manifest, Probe
-from posttrain_api.server_contract import DesiredAdapter
+from posttrain_api.server_contract import DesiredAdapter, Runner
 from posttrain_server.agent.store import LocalArtifact
 from posttrain_server.agent.world import EngineView, World
 from posttrain_server.exchange import KEY_HEADER, ROUTES_PATH, GatewayState, Route, RouteTable, engine_name
@@ -38,10 +38,14 @@ class GatewayClient(httpx.AsyncClient):
 
 @asynccontextmanager
 async def gateway_client(
-    engine: Engine, *, table: RouteTable | None = None, max_body_bytes: int = 10_000
+    engine: Engine,
+    *,
+    table: RouteTable | None = None,
+    max_body_bytes: int = 10_000,
+    runner: Runner = "generate",
 ) -> AsyncIterator[GatewayClient]:
     """A client of a gateway before this engine."""
-    gateway = Gateway(engine.app(), settings=GatewaySettings(KEY, "float32", max_body_bytes))
+    gateway = Gateway(engine.app(), settings=GatewaySettings(KEY, "float32", max_body_bytes, runner))
     async with GatewayClient(transport=httpx.ASGITransport(app=gateway), base_url="http://server") as client:
         client.gateway = gateway
         if table is not None:

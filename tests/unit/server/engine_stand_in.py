@@ -38,8 +38,13 @@ VLLM_ROUTES = [
     ("POST", "/sleep"),
     ("POST", "/reset_prefix_cache"),
     ("GET", "/server_info"),
+    ("POST", "/classify"),
+    ("POST", "/pooling"),
+    ("POST", "/score"),
+    ("POST", "/v1/score"),
+    ("POST", "/rerank"),
 ]
-"""Doors of vLLM 0.32 with runtime LoRA updating, and of its development mode."""
+"""Doors of vLLM 0.32 with runtime LoRA updating, of its pooling runner, and of its development mode."""
 _OPEN = [("GET", "/health"), ("GET", "/v1/models"), ("POST", "/v1/chat/completions"), ("POST", "/v1/completions")]
 
 

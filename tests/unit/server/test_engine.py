@@ -67,6 +67,13 @@ def test_what_else_is_said(changes: dict[str, Any], more: dict[str, str], less: 
     assert after == {name: value for name, value in (before | more).items() if name not in less}
 
 
+def test_a_reward_model_gives_raw_scores_and_takes_no_adapters():
+    found = options(EngineSettings(**{**SETTINGS.__dict__, "runner": "pooling"}))
+    scores = {"--runner": "pooling", "--pooler-config": '{"use_activation": false}'}
+    without = {"--enable-lora", "--max-lora-rank", "--max-loras", "--max-cpu-loras"}
+    assert found == {name: value for name, value in (options(SETTINGS) | scores).items() if name not in without}
+
+
 def test_a_pod_may_change_defaults_but_open_no_door():
     pod = {"VLLM_CPU_KVCACHE_SPACE": "8", "VLLM_SERVER_DEV_MODE": "1", "HOME": "/root", "PATH": "/bin"}
     found = engine.environment(SETTINGS, pod)

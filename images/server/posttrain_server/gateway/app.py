@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from posttrain_api.artifact import Dtype
+from posttrain_api.server_contract import Runner
 from posttrain_server import key
 from posttrain_server.exchange import BASE_NAME, KEY_HEADER, GatewayState, RouteTable
 from posttrain_server.gateway import asgi, doors, errors, question
@@ -31,6 +32,8 @@ class GatewaySettings:
     dtype: Dtype
     """The precision of the engine."""
     max_body_bytes: int = 16 * 1024 * 1024
+    runner: Runner = "generate"
+    """What the engine makes of the base."""
 
 
 class Gateway:
@@ -64,10 +67,10 @@ class Gateway:
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
-        door = doors.door(self._who(scope), method, path)
+        door = doors.door(self._who(scope), method, path, runner=self._settings.runner)
         if door is None:
             raise self._counted(errors.no_such_route(method, path))
-        if door in ("chat", "completions"):
+        if door in ("chat", "completions", "classify"):
             await self._ask(door, scope, receive, send)
         elif door == "engine" or door == "health":
             await self._app(self._for_engine(scope), receive, send)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from posttrain_api.artifact import Dtype
+from posttrain_api.server_contract import Runner
 from posttrain_server import key
 from posttrain_server.gateway.app import Gateway, GatewaySettings
 from posttrain_server.gateway.asgi import App
@@ -18,5 +19,6 @@ class EngineGateway(Gateway):
         settings = GatewaySettings(
             key=key.read(Path(os.environ["POSTTRAIN_KEY_FILE"])),
             dtype=cast("Dtype", os.environ["POSTTRAIN_ENGINE_DTYPE"]),
+            runner=cast("Runner", os.environ["POSTTRAIN_ENGINE_RUNNER"]),
         )
         super().__init__(app, settings=settings)

@@ -20,14 +20,20 @@ _CHAT = """
     messages top_logprobs max_completion_tokens tools tool_choice reasoning_effort include_reasoning
     parallel_tool_calls add_generation_prompt continue_final_message documents chat_template_kwargs
 """
+_CLASSIFY = """
+    input messages add_special_tokens add_generation_prompt continue_final_message chat_template_kwargs
+    truncate_prompt_tokens truncation_side cache_salt user model
+"""
 FIELDS: dict[Door, frozenset[str]] = {
     "chat": frozenset((_SAMPLING + _CHAT).split()),
     "completions": frozenset((_SAMPLING + " prompt suffix").split()),
+    "classify": frozenset(_CLASSIFY.split()),
 }
 """Fields that go on to the engine, an allowlist too. Others are dropped, as OpenAI's clients send some that vLLM does
 not know. Left out on purpose: chat_template (the adapter's own is used), prompt_embeds (tensors from outside),
-kv_transfer_params and ec_transfer_params (other engines' caches), vllm_xargs, priority, request_id and session_id (they
-reach into the engine's queue), media_io_kwargs and mm_processor_kwargs. cache_salt only parts a client's own cache."""
+use_activation (scores are raw), kv_transfer_params and ec_transfer_params (other engines' caches), vllm_xargs,
+priority, request_id and session_id (they reach into the engine's queue), media_io_kwargs and mm_processor_kwargs.
+cache_salt only parts a client's own cache."""
 
 _CHOICES = """
     chat_template tokenize conversation messages tools documents tokenizer_kwargs return_dict return_tensors padding
@@ -90,7 +96,7 @@ def question(door: Door, fields: dict[str, Any], table: RouteTable | None) -> Qu
     assert isinstance(name, str)
     target = engine_name(name, route.digest) if route else name
     shaped = {key: value for key, value in fields.items() if key in FIELDS[door]}
-    if door == "chat":
+    if door in ("chat", "classify"):
         shaped = _with_template(shaped, route)
     shaped = _with_usage(shaped) | {"model": target}
     return Question(name, target, asgi.dump(shaped), wants_usage(fields))

@@ -34,14 +34,15 @@ def write_adapter(model: Any, tokenizer: Any, *, template: str | None, base: str
     """Write a PEFT model's payload files: the adapter, the tokenizer and its chat template. No pickles."""
     model.save_pretrained(folder, safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)
-    _write_tokenizer(tokenizer, template, folder)
+    write_tokenizer(tokenizer, template, folder)
     config = json.loads((folder / ADAPTER_CONFIG).read_bytes())
     # PEFT holds the names in a set: unsorted they would change the digest from process to process.
     config |= {"target_modules": sorted(config["target_modules"]), "base_model_name_or_path": base}
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _write_tokenizer(tokenizer: Any, template: str | None, folder: Path) -> None:
+def write_tokenizer(tokenizer: Any, template: str | None, folder: Path) -> None:
+    """Write a tokenizer with its chat template, the same bytes wherever it was loaded from."""
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"

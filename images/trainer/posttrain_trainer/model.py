@@ -11,6 +11,7 @@ from transformers.utils import logging
 from posttrain_api.artifact import Dtype
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig
+from posttrain_trainer import reward_model
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 
@@ -49,6 +50,8 @@ def precision(wanted: str) -> Precision:
 def load(config: RunConfig, places: Places, chosen: Precision) -> Any:
     """The base model of a run, in evaluation mode; Refused where it cannot be loaded."""
     set_seed(config.recipe.hyperparameters.seed)
+    if config.recipe.method == "reward":
+        return reward_model.load_base(places.path(config.base_uri), config.base_uri, chosen.device)
     return load_base(places.path(config.base_uri), config.base_uri, chosen)
 
 

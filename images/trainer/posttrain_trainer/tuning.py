@@ -12,7 +12,10 @@ def applied(model: Any, job: Job) -> Any:
     """The model in which exactly the weights move that the recipe names. TRL gets this, and never a PEFT config."""
     lora = job.recipe.tuning.lora
     assert lora is not None
-    return get_peft_model(model, lora_config(lora))
+    config = lora_config(lora)
+    if job.recipe.method == "reward":
+        config.task_type = "SEQ_CLS"  # PEFT then trains the head whole, beside the adapter
+    return get_peft_model(model, config)
 
 
 def lora_config(chosen: Lora) -> LoraConfig:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from posttrain_cli.situation import Have
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -130,6 +132,39 @@ def estimate(
     _end(command)
 
 
+def recommend(
+    have: Annotated[Have | None, typer.Option(help="What there is to learn from.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Rows of data.")] = None,
+    base: Annotated[str | None, typer.Option(metavar="URI", help="Model to start from.")] = None,
+    tuned: Annotated[bool | None, typer.Option(help="Whether that model follows instructions already.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="URI", help="The rows: a JSON Lines file.")] = None,
+    new_knowledge: Annotated[
+        bool | None, typer.Option(help="Whether examples hold facts new to the model, not only a form.")
+    ] = None,
+    teacher: Annotated[str | None, typer.Option(metavar="URI", help="The teacher, with --have teacher.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the run.")] = "my-model",
+) -> None:
+    """Say which method fits what you have, and why, with a manifest; asks for what no option says."""
+
+    def command() -> int:
+        from posttrain_cli import interview, recommend
+
+        situation = interview.situation(
+            have=have,
+            rows=rows,
+            base=base,
+            is_tuned=tuned,
+            data=data,
+            teaches_knowledge=new_knowledge,
+            teacher=teacher,
+            name=name,
+        )
+        typer.echo(recommend.recommend(situation).to_yaml(), nl=False)
+        return 0
+
+    _end(command)
+
+
 def _talk(url: str, models: list[str], messages: list[str], console: "Console", sampling: tuple[float, int]) -> int:
     from posttrain_cli import chat
     from posttrain_cli.ask import Sampling
@@ -187,6 +222,7 @@ def main() -> None:
     app.command()(chat)
     app.command()(validate)
     app.command()(estimate)
+    app.command()(recommend)
     app(prog_name="kubectl posttrain")
 
 

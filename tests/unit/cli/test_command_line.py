@@ -34,7 +34,14 @@ def start(tmp_path: Path) -> Start:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["watch", "--help"], ["chat", "--help"], ["validate", "--help"], ["estimate", "--help"]],
+    [
+        ["--help"],
+        ["watch", "--help"],
+        ["chat", "--help"],
+        ["validate", "--help"],
+        ["estimate", "--help"],
+        ["recommend", "--help"],
+    ],
     ids=" ".join,
 )
 def test_help_is_instant(start: Start, arguments: list[str]):
@@ -77,6 +84,21 @@ def test_validate_reads_files_and_standard_input(start: Start, tmp_path: Path):
     process = start("validate", "-f", file, "-f", "-", "--known", "b")
     output, said = process.communicate(yaml.safe_dump(manifests.run("c", start=manifests.after("b"))))
     assert (output.splitlines(), said, process.returncode) == (["trun/a: ok", "trun/c: ok"], "", 0)
+
+
+def test_recommend_asks_beside_the_manifest(start: Start):
+    process = start("recommend", "--base", "pvc://models/base", "--name", "helper")
+    output, said = process.communicate("nothing\npairs\n5000\nn\n\n")
+    assert process.returncode == 0
+    assert "'nothing' is not one of" in said
+    assert [run["spec"]["method"] for run in yaml.safe_load_all(output)] == ["sft", "dpo"]
+
+
+def test_recommend_asks_nothing_that_an_option_says(start: Start):
+    options = ["--have", "teacher", "--rows", "9", "--base", "file:///b", "--tuned", "--data", "file:///d"]
+    output, said = start("recommend", *options, "--teacher", "file:///t").communicate()
+    assert said == ""
+    assert yaml.safe_load(output)["spec"]["distill"] == {"teacher": {"uri": "file:///t"}}
 
 
 def test_watch_ends_with_its_verdict(start: Start, tmp_path: Path):

@@ -1,27 +1,26 @@
 """Measures a model on the held-out rows: the same measurement before and after training."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from transformers import GenerationConfig
 
-from posttrain_api.v1alpha1.evaluation import Metric
+from posttrain_api.v1alpha1.evaluation import GENERATED, RETAINED, RETENTION
 from posttrain_api.v1alpha1.training_run_status import Metrics
-from posttrain_trainer.examples import Example
-from posttrain_trainer.task import Question, Task
+from posttrain_trainer import answers, measurable, preference, rewards
+from posttrain_trainer.answers import Answer
+from posttrain_trainer.batching import batches, max_tokens, ones, padded
+from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
+from posttrain_trainer.job import Job
 from posttrain_trainer.template import ChatFormat
 
-_MAX_TOKENS = 16384
-"""Padded tokens that go through the model at once."""
-_MAX_LOGITS = 2**28
-"""Logits that are in memory at once: 1 GiB in float32."""
+__all__ = ["Measurement", "batches", "finite", "labels_of", "measure", "sampled", "token_metrics"]
+
 _SPARE_TOKENS = 4
 """An answer may be so many tokens longer than the longest right one before it counts as wrong."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,32 +28,111 @@ class Measurement:
     """Metrics of one model on the held-out rows, and what it answered."""
 
     metrics: Metrics
-    answers: list[str]
-    """One for each question of the task."""
+    answers: list[str] = field(default_factory=list)
+    """One for each row that the model answered, in the order of measurable.prompts."""
+    samples: list[str] = field(default_factory=list)
+    """One for each of evaluation.samplePrompts."""
 
 
-def measure(model: Any, task: Task, metrics: Sequence[Metric], *, between: Callable[[], None]) -> Measurement:
-    """The metrics of a model on a task's held-out rows. `between` is called after each batch."""
+def measure(model: Any, job: Job, metrics: Sequence[str], *, between: Callable[[], None]) -> Measurement:
+    """Metrics of a model on a task's held-out rows and on its retention rows. `between` is called after each batch."""
     found: Metrics = {}
-    answers: list[str] = []
+    answered: list[Answer] = []
     with torch.inference_mode():
-        if "loss" in metrics or "tokenAccuracy" in metrics:
-            found |= token_metrics(model, task.held_out, task.chat.tokenizer.pad_token_id, between=between)
-        if "exactMatch" in metrics:
-            answers = generated(model, task.chat, task.questions, between=between)
-            right = [given == question.answer for given, question in zip(answers, task.questions, strict=True)]
-            found["exactMatch"] = sum(right) / len(right)
-    return Measurement({name: found[name] for name in metrics}, answers)
+        if not GENERATED.isdisjoint(metrics):
+            rows = measurable.prompts(job.task)
+            answered = _answered(model, job, rows, metrics, between)
+            found |= _scored(job, rows, answered, metrics)
+        if not {"loss", "tokenAccuracy"}.isdisjoint(metrics):
+            found |= token_metrics(model, job.task.held_out, job.task.chat.tokenizer.pad_token_id, between=between)
+        if "preferenceAccuracy" in metrics:
+            found["preferenceAccuracy"] = _preference(model, job, between)
+        kept = {name: found[name] for name in metrics if name in found}
+        kept |= _retained(model, job, metrics, between)
+    return Measurement(kept, [answer.text for answer in answered])
+
+
+def sampled(model: Any, job: Job, *, between: Callable[[], None]) -> list[str]:
+    """What the model answers to evaluation.samplePrompts."""
+    chat, evaluation = job.task.chat, job.recipe.evaluation
+    prompts = [_sample_prompt(chat, text) for text in evaluation.sample_prompts]
+    with torch.inference_mode():
+        found = answers.generated(model, chat, prompts, room=evaluation.max_completion_tokens, between=between)
+    return [answer.text for answer in found]
+
+
+def _sample_prompt(chat: ChatFormat, text: str) -> list[int]:
+    if chat.template is not None:
+        return chat.question([{"role": "user", "content": text}])
+    ids: list[int] = chat.tokenizer(text)["input_ids"]
+    return ids
+
+
+def _answered(
+    model: Any, job: Job, rows: Sequence[Prompt], metrics: Sequence[str], between: Callable[[], None]
+) -> list[Answer]:
+    """One pass for all metrics that need answers; exactMatch alone is content with less room."""
+    chat, longest = job.task.chat, job.recipe.evaluation.max_completion_tokens
+    room = _tight_room(chat, rows) if "exactMatch" in metrics else 0
+    if set(metrics) & GENERATED != {"exactMatch"}:
+        room = max(room, longest)
+    return answers.generated(model, chat, [row.token_ids for row in rows], room=room, between=between)
+
+
+def _tight_room(chat: ChatFormat, rows: Sequence[Prompt]) -> int:
+    return max(len(chat.tokenizer(row.gold or "")["input_ids"]) for row in rows) + _SPARE_TOKENS
+
+
+def _scored(job: Job, rows: Sequence[Prompt], answered: Sequence[Answer], metrics: Sequence[str]) -> Metrics:
+    found: Metrics = {
+        "stopRate": answers.stop_rate(answered),
+        "repetition": answers.repetition(answered),
+        "meanTokens": answers.mean_tokens(answered),
+    }
+    if "exactMatch" in metrics:
+        found["exactMatch"] = _exact_match(rows, answered)
+    if "reward" in metrics:
+        chosen = job.recipe.environment.rewards
+        rewards.check(chosen)
+        pairs = zip(rows, answered, strict=True)
+        found["reward"] = statistics.fmean(rewards.score(chosen, given.text, row.gold or "") for row, given in pairs)
+    return found
+
+
+def _exact_match(rows: Sequence[Prompt], answered: Sequence[Answer]) -> float:
+    return statistics.fmean(given.text == row.gold for row, given in zip(rows, answered, strict=True))
+
+
+def _preference(model: Any, job: Job, between: Callable[[], None]) -> float | None:
+    measured = preference.rewards if job.recipe.method == "reward" else preference.likelihoods
+    pad = job.task.chat.tokenizer.pad_token_id
+    rows: Any = [row for row in job.task.held_out_rows if isinstance(row, (Pair, Labelled))]
+    return finite(preference.accuracy(rows, lambda texts: measured(model, texts, pad, between=between)))
+
+
+def _retained(model: Any, job: Job, metrics: Sequence[str], between: Callable[[], None]) -> Metrics:
+    """The metrics of RETAINED that are measured, or the loss, on the retention rows."""
+    task = job.task
+    if not task.retention:
+        return {}
+    wanted = [name for name in metrics if name in RETAINED] or ["loss"]
+    found: Metrics = {}
+    if wanted != ["exactMatch"]:
+        found |= token_metrics(model, task.retention, task.chat.tokenizer.pad_token_id, between=between)
+    if "exactMatch" in wanted:
+        rows = measurable.asked(task.retention_questions)
+        found["exactMatch"] = _exact_match(rows, _answered(model, job, rows, ["exactMatch"], between))
+    return {f"{RETENTION}{name}": found[name] for name in wanted}
 
 
 def token_metrics(model: Any, examples: Sequence[Example], pad: int, *, between: Callable[[], None]) -> Metrics:
     """loss: nats per trained token; tokenAccuracy: share of trained tokens that are the likeliest."""
     loss, right, count = 0.0, 0, 0
-    limit = min(_MAX_TOKENS, _MAX_LOGITS // model.config.get_text_config().vocab_size)
-    for batch in batches(examples, lambda example: len(example.token_ids), limit):
-        ids, labels, attention = _padded(batch, pad, model.device)
+    for batch in batches(examples, lambda example: len(example.token_ids), max_tokens(model)):
+        texts = [list(example.token_ids) for example in batch]
+        ids, attention = padded(texts, pad, model.device), padded(ones(texts), 0, model.device)
         logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1].float()
-        wanted = labels[:, 1:]
+        wanted = padded([labels_of(example) for example in batch], -100, model.device)[:, 1:]
         loss += torch.nn.functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="sum").item()
         right += int((logits.argmax(-1) == wanted).sum())
         count += int((wanted != -100).sum())
@@ -62,58 +140,9 @@ def token_metrics(model: Any, examples: Sequence[Example], pad: int, *, between:
     return {"loss": finite(loss / count), "tokenAccuracy": finite(right / count)}
 
 
-def generated(model: Any, chat: ChatFormat, questions: Sequence[Question], *, between: Callable[[], None]) -> list[str]:
-    """The model's greedy answer to each question, in the questions' order."""
-    room = max(len(chat.tokenizer(question.answer)["input_ids"]) for question in questions) + _SPARE_TOKENS
-    pad = chat.tokenizer.pad_token_id
-    model.generation_config = GenerationConfig(
-        max_new_tokens=room, do_sample=False, pad_token_id=pad, eos_token_id=list(chat.end_of_turn)
-    )
-    answers: dict[int, str] = {}
-    for batch in batches(list(enumerate(questions)), lambda item: len(item[1].token_ids) + room, _MAX_TOKENS):
-        ids, attention = _padded_left([question.token_ids for _, question in batch], pad, model.device)
-        output = model.generate(input_ids=ids, attention_mask=attention)[:, ids.shape[1] :].tolist()
-        answers |= {place: chat.answer(tokens) for (place, _), tokens in zip(batch, output, strict=True)}
-        between()
-    return [answers[place] for place in range(len(questions))]
-
-
-def batches(items: Sequence[T], length: Callable[[T], int], limit: int) -> Iterator[list[T]]:
-    """Items of similar length together, so that a batch padded to its longest stays within `limit` tokens."""
-    batch: list[T] = []
-    for item in sorted(items, key=length):
-        if batch and (len(batch) + 1) * length(item) > limit:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch
-
-
 def finite(value: float) -> float | None:
     """The number, or None where JSON has none for it."""
     return value if math.isfinite(value) else None
-
-
-def _padded(batch: Sequence[Example], pad: int, device: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Token ids, labels (-100 where the loss does not count) and attention mask, each of shape [rows, longest]."""
-    longest = max(len(example.token_ids) for example in batch)
-    ids = torch.full((len(batch), longest), pad)
-    labels = torch.full((len(batch), longest), -100)
-    attention = torch.zeros((len(batch), longest), dtype=torch.long)
-    for row, example in enumerate(batch):
-        length = len(example.token_ids)
-        ids[row, :length] = torch.tensor(example.token_ids)
-        labels[row, :length] = torch.tensor(labels_of(example))
-        attention[row, :length] = 1
-    return ids.to(device), labels.to(device), attention.to(device)
-
-
-def _padded_left(batch: Sequence[list[int]], pad: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(len(tokens) for tokens in batch)
-    ids = [[pad] * (longest - len(tokens)) + tokens for tokens in batch]
-    attention = [[0] * (longest - len(tokens)) + [1] * len(tokens) for tokens in batch]
-    return torch.tensor(ids, device=device), torch.tensor(attention, device=device)
 
 
 def labels_of(example: Example) -> list[int]:

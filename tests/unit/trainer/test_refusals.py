@@ -162,7 +162,7 @@ REFUSALS: dict[str, tuple[Refusal, Reason, str]] = {
     "a held-out row without an answer": (
         lambda given: _judged_by(given, {"text": "It rains."}),
         Reason.DATASET_INVALID,
-        "/judged.jsonl: row 1: exactMatch needs an answer: write a conversation, or remove the metric",
+        "/judged.jsonl: row 1: a metric on answers, such as exactMatch, needs one here: write a conversation, or remove it",
     ),
     "layers that the base has not": (
         lambda given: builders.run(

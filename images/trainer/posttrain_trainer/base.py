@@ -20,6 +20,11 @@ from posttrain_trainer.refusal import Refused
 _NOT_LINEAR = re.compile(r"embed|(^|\.)(wte|wpe|lm_head|norm|ln_[0-9f])(\.|$)")
 _EMBEDDING = re.compile(r"(embed_tokens|wte|embed_in|word_embeddings)\.weight$")
 _INDEX = "model.safetensors.index.json"
+PRESETS = {
+    "attention": re.compile(r"(^|\.)(self_attn|attn|attention|self_attention|linear_attn)\."),
+    "mlp": re.compile(r"(^|\.)(mlp|feed_forward|ffn|experts|shared_expert)\."),
+}
+"""Name of a group of layers -> what the path to one of them looks like."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,14 @@ class Base:
             if not target_modules or any(_is_chosen(name, target) for target in target_modules)
         }
 
+    def targets(self, target_modules: Sequence[str]) -> list[str]:
+        """The names for PEFT, which knows no presets: short ones where they choose the same layers, else full ones."""
+        if not any(target in PRESETS for target in target_modules):
+            return list(target_modules)
+        chosen = self.adapted_layers(target_modules)
+        short = short_names(chosen)
+        return short if self.adapted_layers(short).keys() == chosen.keys() else sorted(chosen)
+
 
 def read(folder: Path, uri: str) -> Base:
     """The base in a folder; Refused where there is no complete transformers checkpoint in safetensors."""
@@ -84,13 +97,15 @@ def short_names(layers: Mapping[str, Any]) -> list[str]:
 
 
 def _is_chosen(name: str, target: str) -> bool:
+    if target in PRESETS:
+        return bool(PRESETS[target].search(name))
     return name == target or name.endswith(f".{target}")
 
 
 def _no_such_layer(uri: str, target: str, names: list[str]) -> str:
     return (
         f"tuning.lora.targetModules: {uri} has no linear layer {target!r}: write some of {', '.join(names)}, "
-        "or leave targetModules out to adapt all of them"
+        "or attention or mlp, or leave targetModules out to adapt all of them"
     )
 
 

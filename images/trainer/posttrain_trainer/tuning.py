@@ -2,29 +2,86 @@
 
 from typing import Any
 
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, OSFConfig, PeftModel, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora import EvaConfig
 
-from posttrain_api.v1alpha1.tuning import Lora
+from posttrain_api.v1alpha1.tuning import MOVES_THE_BASE, Lora, Osft, PromptTuning
+from posttrain_trainer import activations
 from posttrain_trainer.job import Job
 
 
 def applied(model: Any, job: Job) -> Any:
-    """The model in which exactly the weights move that the recipe names. TRL gets this, and never a PEFT config."""
-    lora = job.recipe.tuning.lora
-    assert lora is not None
-    config = lora_config(lora)
-    if job.recipe.method == "reward":
-        config.task_type = "SEQ_CLS"  # PEFT then trains the head whole, beside the adapter
-    return get_peft_model(model, config)
+    """The model in which exactly the weights move that the recipe names. TRL gets this, and never a PEFT config.
+
+    A method that trains nothing has no tuning: it gets the model back as it is.
+    """
+    chosen = job.recipe.tuning
+    if chosen.lora is not None:
+        return _with_lora(model, chosen.lora, job)
+    if chosen.full is not None:
+        return model.float().requires_grad_(True)
+    if chosen.osft is not None:
+        return get_peft_model(model.float(), osft_config(chosen.osft))
+    if chosen.prompt_tuning is not None:
+        return get_peft_model(model, _prompt_config(chosen.prompt_tuning, job))
+    return model
 
 
-def lora_config(chosen: Lora) -> LoraConfig:
-    """PEFT's configuration of a recipe's LoRA."""
+def starting_point(model: PeftModel) -> dict[str, Any]:
+    """The adapter's weights as it began, where its start was taken out of the base; else nothing."""
+    return getattr(model, "posttrain_starting_point", {})
+
+
+def lora_config(chosen: Lora, target_modules: list[str]) -> LoraConfig:
+    """PEFT's configuration of a recipe's LoRA on these layers, all linear ones but the output head where none."""
+    is_plain = chosen.init == "default"
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=chosen.rank,
         lora_alpha=int(chosen.alpha) if chosen.alpha.is_integer() else chosen.alpha,
         lora_dropout=chosen.dropout,
-        target_modules=chosen.target_modules or "all-linear",
+        target_modules=target_modules or "all-linear",
         bias="none",
+        init_lora_weights=True if is_plain else chosen.init,
+        # With a rho above 1 some layers would get more than the recipe's rank, and others none.
+        eva_config=EvaConfig(rho=1.0) if chosen.init == "eva" else None,
+        use_dora=chosen.dora,
+        use_rslora=chosen.rank_stabilized,
+    )
+
+
+def osft_config(chosen: Osft) -> OSFConfig:
+    """PEFT's configuration: its effective rank is the share that stays. It must be a float: 1 would mean rank 1."""
+    return OSFConfig(
+        task_type="CAUSAL_LM", effective_rank=float(1 - chosen.unfreeze_rank_ratio), target_modules="all-linear"
+    )
+
+
+def _with_lora(model: Any, chosen: Lora, job: Job) -> PeftModel:
+    if chosen.quantization == "nf4":
+        from peft import prepare_model_for_kbit_training
+
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    if chosen.init in MOVES_THE_BASE:
+        model = model.float()
+    config = lora_config(chosen, job.task.base.targets(chosen.target_modules))
+    if job.recipe.method == "reward":
+        config.task_type = "SEQ_CLS"  # PEFT then trains the head whole, beside the adapter
+    tuned = get_peft_model(model, config, low_cpu_mem_usage=chosen.init == "eva")
+    if chosen.init == "eva":
+        activations.initialize(tuned, chosen.rank, job)
+    if chosen.init in MOVES_THE_BASE:
+        start = get_peft_model_state_dict(tuned)
+        tuned.posttrain_starting_point = {name: weight.detach().cpu().clone() for name, weight in start.items()}
+    return tuned
+
+
+def _prompt_config(chosen: PromptTuning, job: Job) -> PromptTuningConfig:
+    text = chosen.init_text
+    return PromptTuningConfig(
+        task_type="CAUSAL_LM",
+        num_virtual_tokens=chosen.virtual_tokens,
+        prompt_tuning_init="SAMPLE_VOCAB" if text is None else "TEXT",
+        prompt_tuning_init_text=text,
+        tokenizer_name_or_path=None if text is None else str(job.places.path(job.config.base_uri)),
     )

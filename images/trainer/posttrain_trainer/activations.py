@@ -1,0 +1,88 @@
+"""EVA: LoRA matrices that begin as the main directions of what the layers see of the data.
+
+Neither PEFT's wrapping nor TRL computes them: without this call they would silently be random.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from peft import PeftModel, initialize_lora_eva_weights
+
+from posttrain_api.conditions import Reason
+from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
+from posttrain_trainer.job import Job
+from posttrain_trainer.refusal import Refused
+
+_TOKENS = 2048
+"""Tokens of a batch at least: each must hold more of them than there are directions."""
+_MAX_BATCHES = 1000
+"""Directions that have not settled by then never do."""
+
+
+def initialize(model: PeftModel, rank: int, job: Job) -> None:
+    """Set the A matrices from the training rows; Refused where the rows do not determine so many directions."""
+    rows = [_text(row) for row in job.task.training]
+    if sum(map(len, rows)) <= rank:
+        raise Refused(
+            Reason.DATASET_INVALID,
+            f"tuning.lora.init eva: the rows have too few tokens for rank {rank}: add rows, or write init: default",
+        )
+    batches = _Batches(rows, max(_TOKENS, 2 * rank), rank, job)
+    initialize_lora_eva_weights(model, dataloader=batches, show_progress_bar=False)
+
+
+class _Batches:
+    """What PEFT goes through again and again, until the directions have settled."""
+
+    def __init__(self, rows: list[list[int]], tokens: int, rank: int, job: Job) -> None:
+        self._batches = list(_grouped(rows, tokens))
+        self._rank = rank
+        self._stop = job.stop
+        self._seen = 0
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        for rows in self._batches:
+            self._stop.check("while it looked for the start of the adapter")
+            self._seen += 1
+            if self._seen > _MAX_BATCHES:
+                raise Refused(
+                    Reason.TUNING_UNSUPPORTED,
+                    f"tuning.lora.init eva: the rows do not determine {self._rank} directions: lower rank, or write "
+                    "init: default",
+                )
+            yield _padded(rows)
+
+
+def _text(row: Example | Pair | Labelled | Prompt) -> list[int]:
+    match row:
+        case Pair():
+            return [*row.prompt, *row.chosen]
+        case Labelled():
+            return [*row.prompt, *row.completion]
+        case _:
+            return list(row.token_ids)
+
+
+def _grouped(rows: list[list[int]], tokens: int) -> Iterator[list[list[int]]]:
+    """Rows in their order, in batches of at least so many tokens; what is left over joins the last batch."""
+    batch: list[list[int]] = []
+    rest = sum(map(len, rows))
+    for row in rows:
+        batch.append(row)
+        rest -= len(row)
+        if sum(map(len, batch)) >= tokens and (rest >= tokens or not rest):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _padded(rows: list[list[int]]) -> dict[str, torch.Tensor]:
+    longest = max(map(len, rows))
+    return {
+        "input_ids": torch.tensor([row + [0] * (longest - len(row)) for row in rows]),
+        "attention_mask": torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows]),
+    }

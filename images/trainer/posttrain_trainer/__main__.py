@@ -1,5 +1,7 @@
 """Trains one run, or checks it: `python -m posttrain_trainer --config run.json [--preflight]`.
 
+`python -m posttrain_trainer --merge JSON` merges an adapter into its base.
+
 Only the command line stands here, so that `--help` is instant: everything else is imported once it is needed.
 """
 
@@ -11,7 +13,9 @@ from pathlib import Path
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(prog="python -m posttrain_trainer", description="Train a run, or check it.")
-    found.add_argument("--config", type=Path, required=True, metavar="FILE", help="the run: a RunConfig as JSON")
+    what = found.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", type=Path, metavar="FILE", help="the run: a RunConfig as JSON")
+    what.add_argument("--merge", metavar="JSON", help="merge an adapter into its base: a MergeConfig as JSON")
     found.add_argument("--preflight", action="store_true", help="check the run and its data, train nothing")
     found.add_argument(
         "--termination-message", type=Path, metavar="FILE", help="write the report there (default: standard output)"

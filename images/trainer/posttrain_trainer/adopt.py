@@ -24,7 +24,6 @@ from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 
 _NEEDED = (export.ADAPTER_CONFIG, export.ADAPTER_WEIGHTS)
-_TOKENIZER = ("tokenizer", "vocab", "merges", "special_tokens_map", "added_tokens")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -113,5 +112,4 @@ def _chat_format(folder: Path, base: Path, uri: str) -> Any:
 
 
 def _belongs(name: str) -> bool:
-    named = {*_NEEDED, export.CHAT_TEMPLATE, *BESIDE_THE_PROOF}
-    return name in named or name.startswith(_TOKENIZER)
+    return name in {*_NEEDED, *BESIDE_THE_PROOF} or export.is_tokenizer(name)

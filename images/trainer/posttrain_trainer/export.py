@@ -28,6 +28,8 @@ from posttrain_api.artifact import (
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 CHAT_TEMPLATE = "chat_template.jinja"
+TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "special_tokens_map", "added_tokens")
+"""How the names of a tokenizer's files begin."""
 
 
 def write_adapter(model: Any, tokenizer: Any, *, template: str | None, base: str, folder: Path) -> None:
@@ -39,6 +41,11 @@ def write_adapter(model: Any, tokenizer: Any, *, template: str | None, base: str
     # PEFT holds the names in a set: unsorted they would change the digest from process to process.
     config |= {"target_modules": sorted(config["target_modules"]), "base_model_name_or_path": base}
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def is_tokenizer(name: str) -> bool:
+    """Whether a file belongs to a tokenizer, its chat template included."""
+    return name == CHAT_TEMPLATE or name.startswith(TOKENIZER_FILES)
 
 
 def write_tokenizer(tokenizer: Any, template: str | None, folder: Path) -> None:
@@ -119,7 +126,7 @@ def publish(parent: Path, parent_uri: str, unique: str, write: Callable[[Path], 
     try:
         found = write(partial)
         (partial / MANIFEST_FILE).write_bytes(canonical_json(found.to_json()))
-        _make_durable(partial)
+        make_durable(partial)
         final = parent / folder_name(found.digest)
         if not is_complete(final, found.digest):
             _move(partial, final)
@@ -149,7 +156,7 @@ def _move(partial: Path, final: Path) -> None:
     _sync(final.parent)
 
 
-def _make_durable(folder: Path) -> None:
+def make_durable(folder: Path) -> None:
     """Bring every file to the disk, readable for the server's user, before the folder gets its name."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():

@@ -20,10 +20,12 @@ from posttrain_api.trainer_contract import (
     EXIT_STOPPED,
     EXIT_UNEXPECTED,
     Failure,
+    MergeConfig,
     PreflightReport,
     Report,
     RunConfig,
 )
+from posttrain_api.v1alpha1.training_run_status import MergedBase
 from posttrain_trainer import report
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop, Stopped
@@ -44,6 +46,10 @@ def outcome(options: argparse.Namespace, stop: Stop) -> tuple[Report, int]:
     """The report of a run, whatever happens to it, and the exit code."""
     found = Report(uid="", recipe_digest="")
     try:
+        if options.merge is not None:
+            merge = read_merge(options.merge)
+            found = Report(uid=merge.uid, recipe_digest=digest_of(merge.to_json()))
+            return found.replace(merged=_merged(merge, Places.of(options))), EXIT_DONE
         config = read_config(options.config)
         found = Report(uid=config.uid, recipe_digest=digest_of(config.recipe.to_json()))
         return _done(config, found, options, stop), EXIT_DONE
@@ -63,8 +69,25 @@ def read_config(path: Path) -> RunConfig:
     except OSError as error:
         raise Refused(Reason.INVALID_SPEC, f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        problems = [f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors()[:5]]
-        raise Refused(Reason.INVALID_SPEC, f"{path}: {'; '.join(problems)}") from error
+        raise Refused(Reason.INVALID_SPEC, f"{path}: {_problems(error, 'file')}") from error
+
+
+def read_merge(text: str) -> MergeConfig:
+    """The merge that JSON asks for; Refused names the key that is wrong."""
+    try:
+        return MergeConfig.model_validate_json(text)
+    except ValidationError as error:
+        raise Refused(Reason.INVALID_SPEC, f"--merge: {_problems(error, 'JSON')}") from error
+
+
+def _problems(error: ValidationError, whole: str) -> str:
+    return "; ".join(f"{'.'.join(str(part) for part in e['loc']) or whole}: {e['msg']}" for e in error.errors()[:5])
+
+
+def _merged(config: MergeConfig, places: Places) -> MergedBase:
+    from posttrain_trainer import merging
+
+    return merging.merge(config, places)
 
 
 def _done(config: RunConfig, found: Report, options: argparse.Namespace, stop: Stop) -> Report:

@@ -26,6 +26,12 @@ def job_name(run: str, artifact_digest: str) -> str:
     return f"{run}-{COMPONENT}-{folder_name(artifact_digest).removeprefix('sha256-')[:8]}"
 
 
+def is_merge(child: Manifest) -> bool:
+    """Whether a child of a run is such a Job."""
+    component = (child["metadata"].get("labels") or {}).get(labels.COMPONENT)
+    return bool(child["kind"] == "Job" and component == COMPONENT)
+
+
 def job(run: TrainingRun, adapter: ArtifactSummary, *, settings: Settings) -> Manifest:
     """The Job that publishes the adapter's base with the adapter merged in."""
     own = {labels.TRAINING_RUN: run.metadata.name, labels.COMPONENT: COMPONENT}

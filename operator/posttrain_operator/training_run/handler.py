@@ -4,7 +4,7 @@ from posttrain_api.v1alpha1.training_run import KIND
 from posttrain_operator.actions import Manifest, Plan
 from posttrain_operator.kind import Kind, Tools
 from posttrain_operator.kube import Refused
-from posttrain_operator.training_run.observe import observe
+from posttrain_operator.training_run.observe import observe, references
 from posttrain_operator.training_run.plan import Refusal, plan
 
 
@@ -16,4 +16,4 @@ def kind(tools: Tools) -> Kind:
         refusal = Refusal(refused.message, refused.is_final) if refused else None
         return plan(run, observed, settings=tools.settings, now=tools.clock(), refusal=refusal)
 
-    return Kind(KIND, decide)
+    return Kind(KIND, decide, references)

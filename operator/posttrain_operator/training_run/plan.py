@@ -1,9 +1,7 @@
 """What to do for a run: the first that fits of finished, invalid, held up, refused, going on. Pure."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,7 +9,7 @@ from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.training_run import TrainingRun
 from posttrain_operator.actions import Child, Manifest, Patch, Plan
 from posttrain_operator.settings import Settings
-from posttrain_operator.training_run import stages, status
+from posttrain_operator.training_run import merges, stages, status
 from posttrain_operator.training_run.observe import Observed
 from posttrain_operator.training_run.stages import Decision, Run
 from posttrain_operator.training_run.status import Situation
@@ -42,7 +40,7 @@ def plan(
         parsed = TrainingRun.model_validate({"metadata": manifest["metadata"], "spec": manifest["spec"]})
     except ValidationError as error:
         return _invalid(manifest, error, now=now)
-    run = stages.run(parsed, observed, old)
+    run = stages.run(parsed, observed, old, now=now)
     if observed.leftovers:
         return _after_leftovers(run, observed, now=now)
     decision = stages.decide(run, observed, settings=settings, now=now)
@@ -97,9 +95,13 @@ def _finished(manifest: Manifest, observed: Observed, *, now: datetime) -> Plan:
         if seen.job and not seen.has_ended and "deletionTimestamp" not in seen.job["metadata"]
     )
     left = _seconds_to_live(manifest, now=now)
+    old = manifest["status"]
+    known = _of_generation(old, manifest["metadata"]["generation"])
+    new = merges.status({**manifest, "status": known}, observed.merges, now=now)
     return Plan(
         delete=running,
-        status=_of_generation(manifest["status"], manifest["metadata"]["generation"]),
+        status=new if new != old else None,
+        events=merges.events(old, new),
         recheck_seconds=left,
         delete_parent=left is not None and left <= 0,
     )
@@ -113,10 +115,10 @@ def _seconds_to_live(manifest: Manifest, *, now: datetime) -> float | None:
     return (end - now).total_seconds()
 
 
-def _of_generation(old: Mapping[str, Any], generation: int) -> Manifest | None:
-    """The same status for a newer spec: an operation of a finished run was changed. None where it is of this one."""
+def _of_generation(old: Manifest, generation: int) -> Manifest:
+    """The same status for a newer spec: an operation of a finished run was changed."""
     if old.get("observedGeneration") == generation:
-        return None
+        return old
     known = [{**condition, "observedGeneration": generation} for condition in old.get("conditions") or []]
     return {**old, "observedGeneration": generation, "conditions": known}
 

@@ -1,7 +1,7 @@
 """A run's children as manifests: each function reads like the YAML that it returns. Pure."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from posttrain_api import labels
@@ -15,6 +15,7 @@ from posttrain_api.trainer_contract import (
     TERMINATION_MESSAGE,
 )
 from posttrain_api.uri import claim_of
+from posttrain_api.v1alpha1.environment import Dataset
 from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM, KIND, TrainingRun, TrainingRunSpec
 from posttrain_operator import network, pod_template
 from posttrain_operator.actions import Manifest
@@ -34,7 +35,7 @@ PREFLIGHT_NEEDS = {"requests": {"cpu": "100m", "memory": "1Gi"}}
 def recipe(run: TrainingRun, config: Manifest) -> Manifest:
     """The ConfigMap with the frozen recipe, which the trainer reads."""
     text = json.dumps(config, indent=1, ensure_ascii=False)
-    head = _child("v1", "ConfigMap", names.recipe(run.metadata.name), run, "recipe")
+    head = _child("v1", "ConfigMap", names.recipe(run.metadata.name, _round(config)), run, "recipe")
     return stamped({**head, "immutable": True, "data": {RUN_FILE.name: text}})
 
 
@@ -64,27 +65,32 @@ def default_claim(run: TrainingRun, *, settings: Settings) -> Manifest:
     }
 
 
-def preflight(run: TrainingRun, *, settings: Settings) -> Manifest:
+def preflight(run: TrainingRun, config: Manifest, *, settings: Settings) -> Manifest:
     """The Job that reads every row without a GPU."""
     template = _template(run, settings)
-    container = _container(run, template, settings, ["--preflight"], resources=PREFLIGHT_NEEDS)
-    return _job(run, names.preflight(run.metadata.name), "preflight", _pod_spec(run, template, container, "preflight"))
+    container = _container(run, config, template, settings, ["--preflight"], resources=PREFLIGHT_NEEDS)
+    name = names.preflight(run.metadata.name, _round(config))
+    return _job(run, name, "preflight", _pod_spec(run, config, template, container, "preflight"))
 
 
-def training(run: TrainingRun, *, settings: Settings) -> Manifest:
+def training(run: TrainingRun, config: Manifest, *, settings: Settings) -> Manifest:
     """The Job that trains, judges and publishes."""
     template = _template(run, settings)
     needs = {"resources": pod_template.resource_requirements(run.spec.resources)}
     ports = {"ports": [{"name": "status", "containerPort": STATUS_PORT, "protocol": "TCP"}]}
-    container = _container(run, template, settings, ["--status-port", str(STATUS_PORT)], **needs, **ports)
+    container = _container(run, config, template, settings, ["--status-port", str(STATUS_PORT)], **needs, **ports)
     return _job(
         run,
-        names.training(run.metadata.name),
+        names.training(run.metadata.name, _round(config)),
         "training",
-        _pod_spec(run, template, container, "training"),
+        _pod_spec(run, config, template, container, "training"),
         annotations=network.scrape_annotations(STATUS_PORT),
         deadline_seconds=run.spec.deadline_seconds,
     )
+
+
+def _round(config: Manifest) -> int:
+    return int(config.get("round", 0))
 
 
 def _child(api_version: str, kind: str, name: str, run: TrainingRun, component: Component) -> Manifest:
@@ -124,25 +130,34 @@ def _template(run: TrainingRun, settings: Settings) -> PodTemplate:
 
 
 def _pod_spec(
-    run: TrainingRun, template: PodTemplate, container: Manifest, component: Literal["preflight", "training"]
+    run: TrainingRun,
+    config: Manifest,
+    template: PodTemplate,
+    container: Manifest,
+    component: Literal["preflight", "training"],
 ) -> Manifest:
     return pod_template.pod_spec(
         template,
         containers=[container],
-        volumes=_volumes(run),
+        volumes=_volumes(run, config),
         restartPolicy="Never",
         terminationGracePeriodSeconds=STOP_SECONDS[component],
     )
 
 
 def _container(
-    run: TrainingRun, template: PodTemplate, settings: Settings, args: Iterable[str], **extra: Any
+    run: TrainingRun,
+    config: Manifest,
+    template: PodTemplate,
+    settings: Settings,
+    args: Iterable[str],
+    **extra: Any,
 ) -> Manifest:
     return pod_template.container(
         CONTAINER,
         image=pod_template.image(template, default=settings.trainer_image),
         args=["--config", str(RUN_FILE), *args, "--termination-message", str(TERMINATION_MESSAGE)],
-        mounts=_mounts(run),
+        mounts=_mounts(run.spec, config),
         settings=settings,
         template=template,
         terminationMessagePath=str(TERMINATION_MESSAGE),
@@ -151,26 +166,26 @@ def _container(
     )
 
 
-def _volumes(run: TrainingRun) -> list[Manifest]:
+def _volumes(run: TrainingRun, config: Manifest) -> list[Manifest]:
     config_maps = [_config_map_volume(f"config-map-{index}", name) for index, name in enumerate(_config_maps(run.spec))]
     return [
-        _config_map_volume(RUN_VOLUME, names.recipe(run.metadata.name)),
+        _config_map_volume(RUN_VOLUME, names.recipe(run.metadata.name, _round(config))),
         *config_maps,
-        *map(pod_template.claim_volume, _claims(run.spec)),
+        *map(pod_template.claim_volume, _claims(run.spec, config)),
         *pod_template.scratch_volumes(run.spec.resources.shared_memory),
     ]
 
 
-def _mounts(run: TrainingRun) -> list[Manifest]:
+def _mounts(spec: TrainingRunSpec, config: Manifest) -> list[Manifest]:
     config_maps = [
         pod_template.mount(f"config-map-{index}", str(CONFIG_MAPS / name), read_only=True)
-        for index, name in enumerate(_config_maps(run.spec))
+        for index, name in enumerate(_config_maps(spec))
     ]
-    claims = [pod_template.claim_mount(claim, read_only=read_only) for claim, read_only in _claims(run.spec).items()]
+    claims = _claims(spec, config).items()
     return [
         pod_template.mount(RUN_VOLUME, str(RUN_FOLDER), read_only=True),
         *config_maps,
-        *claims,
+        *(pod_template.claim_mount(claim, read_only=read_only) for claim, read_only in claims),
         *pod_template.scratch_mounts(),
     ]
 
@@ -181,19 +196,31 @@ def _config_map_volume(volume: str, name: str) -> Manifest:
 
 def _config_maps(spec: TrainingRunSpec) -> list[str]:
     """Names of the ConfigMaps that a recipe reads, each once."""
-    environment, held_out = spec.environment, spec.evaluation.dataset
+    template, tasks = spec.environment.chat_template, spec.evaluation.lm_eval
     references = (
-        environment.dataset.config_map,
-        environment.chat_template.config_map if environment.chat_template else None,
-        held_out.config_map if held_out else None,
+        *(dataset.config_map for dataset in _datasets(spec)),
+        template.config_map if template else None,
+        tasks.config_map if tasks else None,
     )
     return sorted({reference.name for reference in references if reference})
 
 
-def _claims(spec: TrainingRunSpec) -> dict[str, bool]:
+def _datasets(spec: TrainingRunSpec) -> list[Dataset]:
+    retention = spec.evaluation.retention
+    found = (spec.environment.dataset, spec.evaluation.dataset, retention.dataset if retention else None)
+    return [dataset for dataset in found if dataset]
+
+
+def _claims(spec: TrainingRunSpec, config: Manifest) -> dict[str, bool]:
     """The claims of a recipe, each once, and whether they are read only: all but the output."""
-    held_out = spec.evaluation.dataset
-    read = (spec.base_model.uri, spec.environment.dataset.uri, held_out.uri if held_out else None)
+    sources: Mapping[str, Manifest] = config.get("sources", {})
+    read = (
+        spec.base_model.uri,
+        *(dataset.uri for dataset in _datasets(spec)),
+        spec.distill.teacher.uri if spec.distill else None,
+        spec.evaluation.lm_eval.uri if spec.evaluation.lm_eval else None,
+        *(source["uri"] for source in sources.values()),
+    )
     read_claims = {claim: True for claim in map(claim_of, filter(None, read)) if claim}
     output = claim_of(spec.output.uri)
     assert output is not None, "an output is always on a claim"

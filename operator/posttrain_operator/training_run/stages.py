@@ -7,16 +7,17 @@ from datetime import datetime
 from typing import Any
 
 from posttrain_api.conditions import Reason
-from posttrain_api.trainer_contract import RunConfig, recipe_digest
+from posttrain_api.trainer_contract import RunConfig, Source, recipe_digest
 from posttrain_api.uri import claim_of
 from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM, TrainingRun
-from posttrain_operator import pod_waiting
+from posttrain_operator import merge, pod_waiting
 from posttrain_operator.actions import Manifest
 from posttrain_operator.metadata import is_current
 from posttrain_operator.settings import Settings
-from posttrain_operator.training_run import outcome, resources, result
+from posttrain_operator.training_run import outcome, resources, result, sources
 from posttrain_operator.training_run.observe import JobSeen, Observed
 from posttrain_operator.training_run.outcome import Identity, Outcome
+from posttrain_operator.training_run.sources import Blocked
 from posttrain_operator.training_run.status import Frozen, Situation
 
 
@@ -29,6 +30,8 @@ class Run:
     """run.json."""
     frozen: Frozen
     old: Mapping[str, Any]
+    blocked: Blocked | None = None
+    """Why it cannot begin, or not yet."""
 
     @property
     def identity(self) -> Identity:
@@ -47,29 +50,70 @@ class Decision:
     """When it is something else by the passing of time alone."""
 
 
-def run(parsed: TrainingRun, observed: Observed, old: Mapping[str, Any]) -> Run:
+def run(parsed: TrainingRun, observed: Observed, old: Mapping[str, Any], *, now: datetime) -> Run:
     """The run with its frozen recipe: what is in the ConfigMap, or was, is never resolved again."""
     if observed.recipe:
-        config = json.loads(observed.recipe["data"]["run.json"])
-    else:
-        made = RunConfig(
-            name=parsed.metadata.name,
-            namespace=parsed.metadata.namespace,
-            uid=parsed.metadata.uid,
-            recipe=parsed.spec.recipe(),
-        )
-        config = made.to_json()
-        config["recipe"] = old.get("resolved") or config["recipe"]
-    return Run(parsed, config, Frozen(config["recipe"], recipe_digest(config)), old)
+        return _run(parsed, json.loads(observed.recipe["data"]["run.json"]), old)
+    config = _config(parsed, old)
+    found = _sources(parsed, observed, config["recipe"], now=now)
+    if isinstance(found, Blocked):
+        return _run(parsed, config, old, found)
+    config["sources"] = {path: source.to_json() for path, source in found.items()}
+    return _run(parsed, config, old)
+
+
+def _run(parsed: TrainingRun, config: Manifest, old: Mapping[str, Any], blocked: Blocked | None = None) -> Run:
+    frozen = Frozen(config["recipe"], recipe_digest(config), config.get("sources", {}))
+    return Run(parsed, config, frozen, old, blocked)
+
+
+def _config(parsed: TrainingRun, old: Mapping[str, Any]) -> Manifest:
+    """run.json as it is to be frozen, without its sources."""
+    round = old.get("round", 0)
+    config = RunConfig(
+        name=parsed.metadata.name,
+        namespace=parsed.metadata.namespace,
+        uid=parsed.metadata.uid,
+        round=round,
+        recipe=parsed.spec.recipe(round=round),
+        checkpoints=parsed.spec.checkpoints,
+    ).to_json()
+    return {**config, "recipe": old.get("resolved") or config["recipe"]}
+
+
+def _sources(
+    parsed: TrainingRun, observed: Observed, recipe: Manifest, *, now: datetime
+) -> Mapping[str, Source] | Blocked:
+    if observed.training.job:
+        # It trains already: only the ConfigMap was deleted, and the pod has its copy.
+        return {}
+    name, created = parsed.metadata.name, parsed.metadata.creation_timestamp
+    return sources.resolve(name, sources.references(recipe), observed.upstream, created=created, now=now)
 
 
 def decide(run: Run, observed: Observed, *, settings: Settings, now: datetime) -> Decision:
-    """Where the run stands: in preflight, or beyond it; the recipe is frozen before all else."""
+    """Where the run stands: before its sources, in preflight, or beyond it; the recipe is frozen before all else."""
+    if run.blocked:
+        return _blocked(run.blocked, settings=settings)
     decision = _stage(run, observed, settings=settings, now=now)
     if observed.recipe or decision.situation.is_over:
         return decision
     frozen = resources.recipe(run.parsed, run.config)
     return replace(decision, create=_claims(run, observed, settings=settings), apply=(frozen, *decision.apply))
+
+
+def _blocked(found: Blocked, *, settings: Settings) -> Decision:
+    situation = Situation(found.reason, found.message, is_stalled=found.is_stalled)
+    return Decision(situation, create=_merge(found, settings=settings), recheck_at=found.recheck_at)
+
+
+def _merge(found: Blocked, *, settings: Settings) -> tuple[Manifest, ...]:
+    """The Job that makes the base; it belongs to the run whose adapter it merges."""
+    if found.to_merge is None:
+        return ()
+    owner, adapter = found.to_merge
+    parsed = TrainingRun.model_validate({"metadata": owner["metadata"], "spec": owner["spec"]})
+    return (merge.job(parsed, adapter, settings=settings),)
 
 
 def _claims(run: Run, observed: Observed, *, settings: Settings) -> tuple[Manifest, ...]:
@@ -101,7 +145,7 @@ def _condition(old: Mapping[str, Any], type_: str) -> Mapping[str, Any] | None:
 
 def _in_preflight(run: Run, seen: JobSeen, *, settings: Settings, now: datetime) -> Decision:
     if seen.job is None:
-        job = resources.preflight(run.parsed, settings=settings)
+        job = resources.preflight(run.parsed, run.config, settings=settings)
         return Decision(Situation(Reason.PENDING, pod_waiting.WAITING_FOR_A_NODE), apply=(job,))
     found = outcome.outcome(seen, identity=run.identity, now=now)
     if found.stage == "Running":
@@ -130,7 +174,7 @@ def _in_training(run: Run, so_far: Situation, observed: Observed, *, settings: S
         message = "The training Job was deleted before it ended."
         return Decision(replace(so_far, reason=Reason.JOB_DELETED, message=message, is_over=True))
     waiting = replace(so_far, reason=Reason.PENDING, message=pod_waiting.WAITING_FOR_A_NODE)
-    return Decision(waiting, apply=(*missing, resources.training(run.parsed, settings=settings)))
+    return Decision(waiting, apply=(*missing, resources.training(run.parsed, run.config, settings=settings)))
 
 
 def _of_training(run: Run, so_far: Situation, observed: Observed, *, now: datetime) -> Decision:

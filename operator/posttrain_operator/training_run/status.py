@@ -1,7 +1,7 @@
 """A run's status from its situation: conditions are the truth, phase and columns are derived from them. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,13 @@ from posttrain_operator.actions import Event, Manifest
 STICKY = ("estimate", "data", "mask", "warnings", "progress", "metrics", "lineage")
 """Fields that stay as they were once observed: the pods that said so may be gone."""
 MAX_WARNINGS = 8
+PHASES = {
+    Reason.WAITING_FOR_RUN: "Waiting",
+    Reason.MERGING: "Merging",
+    Reason.PREFLIGHT_RUNNING: "Preflight",
+    Reason.TRAINING: "Training",
+}
+"""Why a run goes on -> one word for people; Pending for all else."""
 PREFLIGHT_SENTENCES = {
     Reason.PREFLIGHT_PASSED: "Every row was read and can be trained on.",
     Reason.PREFLIGHT_SKIPPED: "spec.preflight is Skip: the rows were not read before a GPU was taken.",
@@ -65,6 +72,8 @@ class Frozen:
 
     recipe: Manifest
     digest: str
+    sources: Mapping[str, Manifest] = field(default_factory=dict)
+    """Where in it another run is named -> what is used of that run."""
 
 
 def status(
@@ -151,8 +160,7 @@ def phase(found: Iterable[Condition]) -> str:
         return "Succeeded"
     if "Stalled" in held:
         return "Rejected" if held["Stalled"].reason == Reason.GATE_FAILED else "Failed"
-    phases = {Reason.TRAINING: "Training", Reason.PREFLIGHT_RUNNING: "Preflight"}
-    return phases.get(Reason(held["Reconciling"].reason), "Pending")
+    return PHASES.get(Reason(held["Reconciling"].reason), "Pending")
 
 
 def _findings(situation: Situation, frozen: Frozen | None, *, now: datetime) -> Manifest:
@@ -214,10 +222,17 @@ def _numbers(metrics: Mapping[str, float | None]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if value is not None}
 
 
+def _base_model(frozen: Frozen) -> dict[str, str]:
+    """Its folder, where that is known yet."""
+    uri = frozen.sources.get("baseModel", frozen.recipe["baseModel"]).get("uri")
+    return {"uri": uri} if uri else {}
+
+
 def _lineage(situation: Situation, frozen: Frozen) -> Lineage:
     known = Lineage(
-        base_model={"uri": frozen.recipe["baseModel"]["uri"]},
+        base_model=_base_model(frozen),
         recipe_digest=frozen.digest,
+        parents={path: source["digest"] for path, source in frozen.sources.items()},
         seed=frozen.recipe["hyperparameters"]["seed"],
     )
     report = situation.training

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.unit.training_run.builders import SETTINGS, World, run
+from tests.unit.training_run.builders import DIGEST, NOW, SETTINGS, World, run
 
 from posttrain_api.meta import PodTemplate
 from posttrain_api.v1alpha1.training_run import TrainingRun
 from posttrain_operator.actions import Manifest
-from posttrain_operator.training_run import resources
+from posttrain_operator.settings import Settings
+from posttrain_operator.training_run import resources, stages
+from posttrain_operator.training_run.observe import Observed
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -26,6 +28,27 @@ PLATFORM = replace(
 def parsed(**spec: Any) -> TrainingRun:
     """A run as plan() reads it."""
     return TrainingRun.model_validate({**run(**spec), "status": {}})
+
+
+def _config(**spec: Any) -> Manifest:
+    return stages.run(parsed(**spec), Observed(), {}, now=NOW).config
+
+
+def preflight(settings: Settings = SETTINGS, **spec: Any) -> Manifest:
+    """The Job of a new run's preflight."""
+    return resources.preflight(parsed(**spec), _config(**spec), settings=settings)
+
+
+def training(settings: Settings = SETTINGS, **spec: Any) -> Manifest:
+    """The Job of a new run's training."""
+    return resources.training(parsed(**spec), _config(**spec), settings=settings)
+
+
+def _training_on_a_merge() -> Manifest:
+    """The second round of a run that starts from another's merged adapter."""
+    source = {"run": "sft", "uri": "pvc://models/sft/base-sha256-1", "digest": DIGEST, "kind": "lora"}
+    config = {**_config(), "round": 1, "sources": {"baseModel": source}}
+    return resources.training(parsed(baseModel={"fromRun": {"name": "sft"}}), config, settings=SETTINGS)
 
 
 def _everything_said() -> dict[str, Any]:
@@ -55,11 +78,12 @@ def _recipe() -> Manifest:
 
 RENDERED: dict[str, Callable[[], Manifest]] = {
     "recipe": _recipe,
-    "preflight": lambda: resources.preflight(parsed(), settings=SETTINGS),
-    "preflight-with-everything": lambda: resources.preflight(parsed(**_everything_said()), settings=PLATFORM),
-    "training": lambda: resources.training(parsed(), settings=SETTINGS),
-    "training-with-everything": lambda: resources.training(parsed(**_everything_said()), settings=PLATFORM),
-    "training-on-the-cpu": lambda: resources.training(parsed(resources={"gpus": 0}), settings=SETTINGS),
+    "preflight": preflight,
+    "preflight-with-everything": lambda: preflight(PLATFORM, **_everything_said()),
+    "training": training,
+    "training-with-everything": lambda: training(PLATFORM, **_everything_said()),
+    "training-on-the-cpu": lambda: training(resources={"gpus": 0}),
+    "training-on-a-merge": _training_on_a_merge,
     "network-policy": lambda: resources.policy(parsed(), settings=SETTINGS),
     "claim": lambda: resources.default_claim(parsed(), settings=SETTINGS),
     "claim-of-a-class": lambda: resources.default_claim(parsed(), settings=PLATFORM),

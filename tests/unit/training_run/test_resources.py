@@ -1,16 +1,18 @@
 """Children as whole objects, and what every pod of a run keeps to."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
 from tests.unit.training_run.builders import SETTINGS, World
-from tests.unit.training_run.golden import FOLDER, PLATFORM, RENDERED, parsed
+from tests.unit.training_run.golden import FOLDER, PLATFORM, RENDERED, preflight, training
 
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.uri import local_path
-from posttrain_operator.training_run import resources
+from posttrain_operator.actions import Manifest
+from posttrain_operator.settings import Settings
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -30,7 +32,7 @@ def test_the_trainer_reads_the_recipe_that_was_frozen() -> None:
 
 
 def test_what_a_recipe_names_is_mounted_where_its_uri_says() -> None:
-    job = resources.training(parsed(output={"uri": "pvc://results/a"}), settings=SETTINGS)
+    job = training(output={"uri": "pvc://results/a"})
     mounts = job["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
 
     for uri in ("pvc://models", "pvc://data", "pvc://results"):
@@ -57,7 +59,7 @@ def test_what_a_recipe_names_is_mounted_where_its_uri_says() -> None:
 def test_a_claim_is_mounted_once_and_only_the_output_is_written(
     spec: dict[str, Any], read_only: dict[str, bool]
 ) -> None:
-    template = resources.preflight(parsed(**spec), settings=SETTINGS)["spec"]["template"]["spec"]
+    template = preflight(**spec)["spec"]["template"]["spec"]
     names = {
         volume["name"]: volume["persistentVolumeClaim"]["claimName"]
         for volume in template["volumes"]
@@ -69,10 +71,10 @@ def test_a_claim_is_mounted_once_and_only_the_output_is_written(
     assert {names[mount["name"]]: mount.get("readOnly", False) for mount in mounts} == read_only
 
 
-@pytest.mark.parametrize("component", ["preflight", "training"])
+@pytest.mark.parametrize("component", [preflight, training])
 @pytest.mark.parametrize("settings", [SETTINGS, PLATFORM], ids=["plain", "platform"])
-def test_every_pod_is_restricted(component: str, settings: Any) -> None:
-    pod = getattr(resources, component)(parsed(), settings=settings)["spec"]["template"]["spec"]
+def test_every_pod_is_restricted(component: Callable[[Settings], Manifest], settings: Settings) -> None:
+    pod = component(settings)["spec"]["template"]["spec"]
     container = pod["containers"][0]
 
     assert pod["automountServiceAccountToken"] is False
@@ -83,4 +85,4 @@ def test_every_pod_is_restricted(component: str, settings: Any) -> None:
 
 
 def test_preflight_takes_no_gpu() -> None:
-    assert "nvidia.com/gpu" not in json.dumps(resources.preflight(parsed(), settings=SETTINGS))
+    assert "nvidia.com/gpu" not in json.dumps(preflight())

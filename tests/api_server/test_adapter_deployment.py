@@ -1,6 +1,7 @@
 """The operator against a real API server: what follows for an AdapterDeployment from what its pods do and say."""
 
 import base64
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from tests.api_server import agents, kubelet
 from tests.api_server.agents import Agent
 from tests.live import Namespace, condition, has_condition
+
+from posttrain_api import artifact
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -70,7 +73,13 @@ def test_from_apply_to_ready_and_one_adapter_more_without_a_restart(namespace: N
         )
         row = namespace.kubectl("get", "adapterdeployments", "--no-headers").stdout.split()
 
-    assert ready["status"]["display"] == {"adapters": "1/1", "replicas": "2/2", "ready": "True", "reason": ""}
+    assert ready["status"]["display"] == {
+        "base": "pvc://models/tiny",
+        "adapters": "1/1",
+        "replicas": "2/2",
+        "ready": "True",
+        "reason": "",
+    }
     assert [found["loadedReplicas"] for found in more["status"]["adapters"]] == [2, 2]
     assert [[len(given.adapters) for given in agent.lists] for agent in made] == [[1, 2], [1, 2]]
     assert uids(namespace) == before
@@ -152,6 +161,47 @@ def test_a_deployment_that_was_scaled_by_hand_is_repaired(namespace: Namespace):
         within=10,
         what="scaled back",
     )
+
+
+def accept_run(namespace: Namespace) -> None:
+    """A TrainingRun named run whose adapter is accepted."""
+    spec = {
+        "method": "sft",
+        "baseModel": {"uri": "file:///models/tiny"},
+        "environment": {"dataset": {"configMap": {"name": "data", "key": "rows"}}},
+        "preflight": "Skip",
+    }
+    api_version = "posttrain.dev/v1alpha1"
+    namespace.apply({"apiVersion": api_version, "kind": "TrainingRun", "metadata": {"name": "run"}, "spec": spec})
+    training = kubelet.pod_of(namespace, "run", "training")
+    done = kubelet.report(namespace, "run", training=kubelet.training_report())
+    kubelet.end_pod(namespace, training, message=done)
+
+
+def end_merge(namespace: Namespace, pod: dict[str, Any], uri: str) -> None:
+    """The pod of a merge ends with this folder."""
+    told = json.loads(pod["spec"]["containers"][0]["args"][1])
+    merged = {"artifactDigest": told["artifactDigest"], "uri": uri, "digest": kubelet.DIGEST}
+    report = {"uid": told["uid"], "recipeDigest": artifact.digest_of(told), "merged": merged}
+    kubelet.end_pod(namespace, pod, message=json.dumps(report))
+
+
+def test_the_base_is_a_runs_adapter_merged_once_in_a_job_of_that_run(namespace: Namespace):
+    namespace.apply(assistants(baseModel={"fromRun": {"name": "run"}}, adapters=[]))
+    waiting = ready_with(namespace, "False", "RunNotFound")
+    accept_run(namespace)
+    ready_with(namespace, "False", "Merging")
+    merge = kubelet.pod_of(namespace, "run", "merge")
+    jobs = [job["metadata"]["name"] for job in namespace.list("Job")]
+    assert namespace.get("Deployment", "assistants") is None
+    end_merge(namespace, merge, "pvc://posttrain-artifacts/run/base-1")
+
+    made = namespace.wait_for("Deployment", "assistants", lambda _: True, within=20, what="made")
+
+    assert (waiting["status"]["phase"], waiting["status"]["display"]["base"]) == ("Pending", "run:run")
+    assert "run-merge-aaaaaaaa" in jobs
+    for container in made["spec"]["template"]["spec"]["containers"]:
+        assert "pvc://posttrain-artifacts/run/base-1" in container["args"]
 
 
 def test_everything_goes_with_it(namespace: Namespace):

@@ -1,35 +1,48 @@
-"""Reads a dataset: JSON Lines in one of four formats become rows, and every row that is wrong is named.
+"""Reads a dataset: JSON Lines become rows, and every row that is wrong is named.
 
-The number of a row is the number of its line in the file, counted from 1.
+What a row may hold is told in formats.py. The number of a row is the number of its line in the file, counted from 1.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from posttrain_api.conditions import Reason
+from posttrain_api.v1alpha1.environment import Dataset
 from posttrain_trainer.refusal import Refused
 
 Message = dict[str, Any]
 
-ROLES = ("system", "user", "assistant", "tool")
 NUM_NAMED = 3
 """So many wrong rows are named in a message; the rest is counted."""
 MAX_PROBLEM_CHARACTERS = 300
-_FORMATS = 'write "messages", or "prompt" and "completion", or "instruction" and "output", or "text"'
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: a conversation, or plain text."""
+    """One row, whatever the method."""
 
     number: int
     messages: list[Message] = field(default_factory=list)
-    """Empty where the row is plain text."""
+    """For sft the conversation, for the other methods the prompt; empty where the row is plain text."""
     text: str | None = None
+    """The row of plain text."""
+    answers: tuple[list[Message], ...] = ()
+    """What follows the prompt: the chosen and the rejected answer, or one that is labelled."""
+    label: bool | None = None
+    """Whether the answer is desirable."""
+    gold: str | None = None
+    """The right answer to a prompt that the model answers by itself."""
+    unmask: bool = False
+    """Everything but the system message counts."""
+    tools: list[dict[str, Any]] | None = None
+    """Descriptions of the tools, for the chat template."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """The other columns of a prompt."""
 
 
 @dataclass(frozen=True)
@@ -42,42 +55,64 @@ class Rows:
     digest: str
     """sha256 of the file's bytes."""
     warnings: list[str]
+    problems: "Problems | None" = field(default=None, compare=False)
+    """What was wrong with it so far; None where nothing is counted yet."""
 
 
 class Problems:
     """Collects what is wrong with the rows of one dataset, so that one message names the first and counts the rest."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, max_share: float = 0.0) -> None:
+        """`max_share` of the rows may be wrong."""
         self.name = name
-        self._first: list[str] = []
-        self._count = 0
+        self.num_read = 0
+        """Rows in the dataset."""
+        self.num_too_long = 0
+        """Rows longer than maxLength."""
+        self.all: list[str] = []
+        """Every problem with its place."""
+        self._max_share = max_share
 
     def add(self, place: str, problem: str) -> None:
         """Note a problem, such as ("row 3", "...")."""
-        self._count += 1
-        if self._count <= NUM_NAMED:
-            self._first.append(f"{place}: {problem[:MAX_PROBLEM_CHARACTERS]}")
+        self.all.append(f"{place}: {problem[:MAX_PROBLEM_CHARACTERS]}")
 
     def refuse(self) -> None:
-        """Raise Refused if there is any."""
-        if self._count:
-            more = self._count - len(self._first)
-            listed = self._first + (
-                [f"{more} more rows are wrong" if more > 1 else "1 more row is wrong"] if more else []
-            )
-            raise Refused(Reason.DATASET_INVALID, f"{self.name}: " + "; ".join(listed))
+        """Raise Refused if there are more than may be."""
+        if len(self.all) <= self._max_share * self.num_read:
+            return
+        share = f"more than maxInvalidShare {self._max_share:g} of {self.num_read} rows are wrong: "
+        raise Refused(
+            Reason.DATASET_INVALID, f"{self.name}: {share if self._max_share else ''}{self._listed('are wrong')}"
+        )
+
+    def warnings(self) -> list[str]:
+        """What to say of the rows that are left out."""
+        count = len(self.all)
+        return [f"{count} of {self.num_read} rows were left out: {self._listed('like that')}"] if count else []
+
+    def _listed(self, what: str) -> str:
+        more = len(self.all) - NUM_NAMED
+        rest = [f"{more} more rows {what}" if more > 1 else f"1 more row {what.replace('are', 'is')}"]
+        return "; ".join(self.all[:NUM_NAMED] + (rest if more > 0 else []))
 
 
-def read(name: str, path: Path) -> Rows:
-    """All rows of a JSON Lines file; Refused names every place that is wrong."""
+Parse = Callable[[int, Mapping[str, Any]], Row]
+"""Makes a row of its number and its columns; ValueError says what is wrong with it."""
+
+
+def read(name: str, path: Path, parse: Parse, dataset: Dataset | None = None) -> Rows:
+    """The rows of a JSON Lines file that can be used; Refused names every place that is wrong."""
     content = _content(name, path)
-    problems = Problems(name)
+    skips = dataset is not None and dataset.invalid_rows == "Skip"
+    problems = Problems(name, max_share=dataset.max_invalid_share if dataset is not None and skips else 0.0)
     rows: list[Row] = []
     num_capital = 0
-    for number, line in _lines(content):
+    for number, line in _lines(content, dataset.limit if dataset else None):
+        problems.num_read += 1
         try:
-            value = _object(line)
-            rows.append(_row(number, value))
+            value = _renamed(_object(line), dataset.columns if dataset else {})
+            rows.append(parse(number, value))
             num_capital += "Messages" in value
         except json.JSONDecodeError as error:
             problems.add(f"line {number}", _json_problem(error, line))
@@ -88,7 +123,8 @@ def read(name: str, path: Path) -> Rows:
     problems.refuse()
     if not rows:
         raise Refused(Reason.DATASET_INVALID, f"{name}: the dataset is empty: write one JSON object a line")
-    return Rows(name, rows, "sha256:" + hashlib.sha256(content).hexdigest(), _warnings(num_capital))
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    return Rows(name, rows, digest, _warnings(num_capital), problems)
 
 
 def _content(name: str, path: Path) -> bytes:
@@ -102,11 +138,10 @@ def _content(name: str, path: Path) -> bytes:
         raise Refused(Reason.DATASET_INVALID, f"{name}: cannot be read: {error.strerror}") from error
 
 
-def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
+def _lines(content: bytes, limit: int | None) -> Iterator[tuple[int, bytes]]:
     content = content.removeprefix(b"\xef\xbb\xbf")
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if line.strip():
-            yield number, line
+    numbered = ((number, line) for number, line in enumerate(content.split(b"\n"), start=1) if line.strip())
+    return islice(numbered, limit)
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -114,8 +149,16 @@ def _object(line: bytes) -> dict[str, Any]:
     if isinstance(value, list):
         raise ValueError("a JSON array, where an object is needed: write JSON Lines, one object a line")
     if not isinstance(value, dict):
-        raise ValueError(f"{_named_type(value)}, where an object is needed: {_FORMATS}")
+        raise ValueError(f"{named_type(value)}, where an object is needed: write one for each row")
     return value
+
+
+def _renamed(value: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """The columns under the names that the method knows; a renamed column goes before one of that name."""
+    if not columns:
+        return value
+    kept = {name: content for name, content in value.items() if name not in columns}
+    return kept | {ours: value[theirs] for theirs, ours in columns.items() if theirs in value}
 
 
 def _json_problem(error: json.JSONDecodeError, line: bytes) -> str:
@@ -129,72 +172,8 @@ def _warnings(num_capital: int) -> list[str]:
     return [f'{num_capital} rows have "Messages": it was read as "messages", write it in small letters']
 
 
-def _row(number: int, value: Mapping[str, Any]) -> Row:
-    for column, parse in _PARSERS.items():
-        if value.get(column) is not None:
-            return parse(number, value)
-    columns = ", ".join(f'"{key}"' for key in value) or "no column"
-    raise ValueError(f"has {columns}: {_FORMATS}")
-
-
-def _from_messages(number: int, value: Mapping[str, Any]) -> Row:
-    messages = value.get("messages", value.get("Messages"))
-    if not isinstance(messages, list) or not messages:
-        raise ValueError(f'"messages" is {_named_type(messages)}: write [{{"role": ..., "content": ...}}, ...]')
-    return Row(number, [_message(f"message {place}", message) for place, message in enumerate(messages, start=1)])
-
-
-def _message(place: str, message: Any) -> Message:
-    if not isinstance(message, dict):
-        raise ValueError(f'{place} is {_named_type(message)}: write {{"role": ..., "content": ...}}')
-    role, content = message.get("role"), message.get("content")
-    if role not in ROLES:
-        raise ValueError(f"{place} has the role {json.dumps(role)}: write one of {', '.join(ROLES)}")
-    if not isinstance(content, str):
-        raise ValueError(f'{place}: "content" is {_named_type(content)}: write text')
-    _check_whole(f'{place}: "content"', content)
-    return message
-
-
-def _from_prompt(number: int, value: Mapping[str, Any]) -> Row:
-    prompt, completion = _text(value, "prompt"), _text(value, "completion")
-    return Row(number, _exchange(prompt, completion))
-
-
-def _from_alpaca(number: int, value: Mapping[str, Any]) -> Row:
-    instruction, output = _text(value, "instruction"), _text(value, "output")
-    extra = _text(value, "input") if value.get("input") is not None else ""
-    return Row(number, _exchange(f"{instruction}\n\n{extra}" if extra else instruction, output))
-
-
-def _from_text(number: int, value: Mapping[str, Any]) -> Row:
-    return Row(number, text=_text(value, "text"))
-
-
-def _exchange(question: str, answer: str) -> list[Message]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
-
-def _text(value: Mapping[str, Any], column: str) -> str:
-    text = value.get(column)
-    if text is None:
-        raise ValueError(f'"{column}" is missing: {_FORMATS}')
-    if isinstance(text, list):
-        raise ValueError(f'"{column}" is a list: write text, or a conversation as "messages"')
-    if not isinstance(text, str):
-        raise ValueError(f'"{column}" is {_named_type(text)}: write text')
-    _check_whole(f'"{column}"', text)
-    return text
-
-
-def _check_whole(place: str, text: str) -> None:
-    """JSON can name half of a UTF-16 pair, which no tokenizer takes."""
-    half = next((letter for letter in text if "\ud800" <= letter <= "\udfff"), None) if not text.isascii() else None
-    if half is not None:
-        raise ValueError(f"{place} holds half a character, \\u{ord(half):x}: write UTF-8")
-
-
-def _named_type(value: Any) -> str:
+def named_type(value: Any) -> str:
+    """What to call a JSON value in a message."""
     if isinstance(value, list):
         return "a list" if value else "an empty list"
     names = {
@@ -206,15 +185,3 @@ def _named_type(value: Any) -> str:
         dict: "an object",
     }
     return names[type(value)]
-
-
-_PARSERS: Mapping[str, Callable[[int, Mapping[str, Any]], Row]] = {
-    "messages": _from_messages,
-    "Messages": _from_messages,
-    "prompt": _from_prompt,
-    "completion": _from_prompt,
-    "instruction": _from_alpaca,
-    "output": _from_alpaca,
-    "text": _from_text,
-}
-"""The column that tells a format -> how a row of it is read, in order of precedence."""

@@ -7,8 +7,11 @@ from typing import Self
 
 from posttrain_api import uri
 from posttrain_api.meta import KeyReference
-from posttrain_api.trainer_contract import CONFIG_MAPS
+from posttrain_api.trainer_contract import CONFIG_MAPS, Source
 from posttrain_api.v1alpha1.environment import Dataset
+
+ROWS_FILE = "rows.jsonl"
+"""What a run that makes a dataset publishes it as."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,11 @@ class Places:
         """The local path of a ConfigMap's key."""
         return self.config_maps / reference.name / reference.key
 
-    def dataset(self, dataset: Dataset) -> tuple[str, Path]:
-        """What to call a dataset in a message, and its local path."""
+    def dataset(self, dataset: Dataset, source: Source | None = None) -> tuple[str, Path]:
+        """What to call a dataset in a message, and its local path; `source` is the run that made it, if one did."""
+        if dataset.from_run is not None:
+            assert source is not None, "dataset.fromRun without its source"
+            return f"the rows that run {source.run} kept", self.path(source.uri) / ROWS_FILE
         if dataset.config_map is not None:
             return f"ConfigMap {dataset.config_map.name}, key {dataset.config_map.key}", self.key(dataset.config_map)
         assert dataset.uri is not None

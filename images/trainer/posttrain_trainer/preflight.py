@@ -5,16 +5,21 @@ import uuid
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MASK_CLOSE, MASK_OPEN, MAX_MASK_CHARACTERS, PreflightReport, RunConfig
-from posttrain_trainer import estimate, report, task
+from posttrain_trainer import estimate, measurable, prompts, report, task
 from posttrain_trainer.examples import Example
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.task import Task
 from posttrain_trainer.template import ChatFormat
 
 PREFLIGHT_FILE = "preflight.json"
+_MAX_WARNINGS = 8
+"""A status holds so many; the file holds all."""
+_NUM_MASKS = 5
 
 
 def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
@@ -23,20 +28,38 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     output = places.path(recipe.output.uri)
     check_writable(output, recipe.output.uri)
     prepared = task.prepare(config, places, stop)
+    measurable.check(recipe, prepared)
     found = PreflightReport(
         estimate=estimate.estimate(recipe, prepared),
-        mask=mask(prepared.chat, prepared.training[0]),
-        warnings=prepared.warnings,
+        data=prepared.data,
+        mask=_masks(prepared)[0],
+        warnings=prepared.warnings[:_MAX_WARNINGS],
         dataset_digest=prepared.dataset_digest,
     )
     stop.check("in preflight")
     folder = output / config.name / config.uid
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        report.write_json(folder / PREFLIGHT_FILE, found.to_json())
+        report.write_json(folder / PREFLIGHT_FILE, found.to_json() | _at_full_length(prepared))
     except OSError as error:
         raise unwritable(recipe.output.uri, folder, error) from error
     return found
+
+
+def _at_full_length(prepared: Task) -> dict[str, Any]:
+    """What preflight.json holds beyond the report."""
+    return {
+        "warnings": prepared.warnings,
+        "masks": _masks(prepared),
+        "problems": list(prepared.problems),
+        "heldOutDigest": prepared.held_out_digest,
+    }
+
+
+def _masks(prepared: Task) -> list[str]:
+    rows = [*prepared.training, *prepared.held_out][:_NUM_MASKS]
+    texts = [row if isinstance(row, Example) else prompts.text_of(prepared.chat, row) for row in rows]
+    return [mask(prepared.chat, text) for text in texts]
 
 
 def check_writable(folder: Path, uri: str) -> None:

@@ -3,38 +3,28 @@
 Preflight and training prepare it in the same way, so that what passed preflight is what is trained.
 """
 
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.v1alpha1.environment import Dataset
 from posttrain_api.v1alpha1.evaluation import GENERATED
+from posttrain_api.v1alpha1.methods import TRAINING
 from posttrain_api.v1alpha1.training_run import Recipe
-from posttrain_trainer import base, data, template
+from posttrain_api.v1alpha1.training_run_status import DataReport
+from posttrain_trainer import base, data, facts, formats, prompts, split, template
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.base import Base
-from posttrain_trainer.data import Message, Row, Rows
+from posttrain_trainer.data import Row, Rows
 from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
 from posttrain_trainer.places import Places
+from posttrain_trainer.prompts import Answered
+from posttrain_trainer.questions import Question, check_gold, questions
 from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.split import Split
 from posttrain_trainer.template import ChatFormat
-
-MAX_HELD_OUT = 500
-
-
-@dataclass(frozen=True)
-class Question:
-    """A held-out conversation up to its last answer, and that answer."""
-
-    number: int
-    """The row's number in its dataset."""
-    messages: list[Message]
-    token_ids: list[int]
-    """Up to where the assistant answers."""
-    answer: str
-    """The right answer."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +34,13 @@ class Task:
     base: Base
     chat: ChatFormat
     training: Sequence[Example | Pair | Labelled | Prompt]
-    """What the method learns from: Example for sft, Pair, Labelled or Prompt for the others; all of one type."""
+    """What the method learns from: Example for sft, Pair, Labelled or Prompt for the others; all of one type. None for
+    merge."""
     held_out: list[Example]
     """The held-out rows as texts with their right answer: the chosen, the desirable or the gold one."""
     questions: list[Question]
-    """The held-out rows to answer; none where no metric needs an answer."""
+    """The held-out rows to answer; none where no metric needs an answer, and for distill and bestOf, whose
+    held_out_rows are the questions."""
     dataset_digest: str
     evaluation_digest: str | None
     """None where the held-out rows were taken out of the training data."""
@@ -60,88 +52,172 @@ class Task:
     retention_questions: Sequence[Question] = ()
     """Those of them to answer; none where exactMatch is not measured."""
     held_out_digest: str | None = None
-    """Digest of the held-out rows."""
+    """Digest of what the held-out rows say, none of which is trained on."""
+    data: DataReport | None = None
+    """What is in the rows."""
+    problems: Sequence[str] = ()
+    """What is wrong with each row that was left out."""
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row to learn from."""
-        return max(row.num_tokens for row in self.training)
+        """Tokens of the longest row to learn from, or to judge by where there is none."""
+        return max((row.num_tokens for row in self.training or self.held_out), default=1)
 
 
 def prepare(config: RunConfig, places: Places, stop: Stop) -> Task:
     """Look at the base; read, render and tokenize every row of a run; Refused names what is wrong with it."""
-    recipe = config.recipe
-    model = base.read(places.path(config.base_uri), config.base_uri)
-    model.adapted_layers(recipe.tuning.lora.target_modules if recipe.tuning.lora else [])
-    tokenizer = tokenizers.load(places.path(config.base_uri), config.base_uri)
-    rows = data.read(*places.dataset(recipe.environment.dataset))
-    judged = None if recipe.evaluation.dataset is None else _separate(recipe.evaluation.dataset, places)
-    stop.check("while it read the data")
-    chat = _chat_format(recipe, tokenizer, [*rows.rows, *(judged.rows if judged else [])], places)
-    training, held_out = split(rows, seed=recipe.hyperparameters.seed) if judged is None else (rows, judged)
-    wants_answers = not GENERATED.isdisjoint(recipe.evaluation.metrics)
-    examples, judging = _encode(chat, training, recipe, stop), _encode(chat, held_out, recipe, stop)
-    _check_vocabulary(model, [*examples, *judging])
-    return Task(
-        base=model,
-        chat=chat,
-        training=examples,
-        held_out=judging,
-        questions=questions(chat, held_out) if wants_answers else [],
-        dataset_digest=rows.digest,
-        evaluation_digest=None if judged is None else judged.digest,
-        warnings=rows.warnings + _oddities(training, held_out, recipe.hyperparameters.effective_batch_size),
-    )
+    return _Preparation(config, places, stop).task()
 
 
-def split(rows: Rows, *, seed: int) -> tuple[Rows, Rows]:
-    """Rows to learn from and rows to judge by: 5 % of them, at least 1 and at most 500, chosen by the seed."""
-    count = len(rows.rows)
-    if count < 2:
-        raise Refused(
-            Reason.DATASET_INVALID,
-            f"{rows.name}: 1 row, and one is held out to judge the result: add rows, or give evaluation.dataset",
+class _Preparation:
+    """The steps from a run's files to its task."""
+
+    def __init__(self, config: RunConfig, places: Places, stop: Stop) -> None:
+        self._config = config
+        self._recipe: Recipe = config.recipe
+        self._places = places
+        self._stop = stop
+
+    def task(self) -> Task:
+        """The whole task."""
+        recipe, uri = self._recipe, self._config.base_uri
+        model = base.read(self._places.path(uri), uri)
+        model.adapted_layers(recipe.tuning.lora.target_modules if recipe.tuning.lora else [])
+        tokenizer = tokenizers.load(self._places.path(uri), uri)
+        rows = self._read("environment.dataset", recipe.environment.dataset)
+        judged = self._read_if("evaluation.dataset", recipe.evaluation.dataset)
+        retained = self._read_if("evaluation.retention.dataset", self._retention, method="sft")
+        self._stop.check("while it read the data")
+        chat = self._chat_format(tokenizer, [row for part in (rows, judged, retained) if part for row in part.rows])
+        encoded = self._encoded(chat, rows)
+        others = self._encoded(chat, judged) if judged else encoded
+        parts = self._parts(_usable(rows, encoded), _usable(judged, others) if judged else None)
+        training = _those(parts.training, encoded) if recipe.method != "merge" else []
+        held_out = _those(parts.held_out, others)
+        retention = self._retained(chat, retained)
+        _check_vocabulary(model, [*training, *held_out, *retention])
+        seen = facts.report(parts, training, chat, has_system_prompt=bool(recipe.environment.system_prompt))
+        return Task(
+            base=model,
+            chat=chat,
+            training=training,
+            held_out=_as_examples(held_out, chat),
+            questions=self._questions(chat, parts.held_out),
+            dataset_digest=rows.digest,
+            evaluation_digest=None if judged is None else judged.digest,
+            warnings=[*_left_out(rows, judged, retained), *self._oddities(parts, seen)],
+            held_out_rows=[row for row in held_out if not isinstance(row, Example)],
+            retention=retention,
+            retention_questions=self._retention_questions(chat, retained, retention),
+            held_out_digest=split.digest(parts.held_out.rows),
+            data=seen,
+            problems=[
+                problem for part in (rows, judged, retained) if part and part.problems for problem in part.problems.all
+            ],
         )
-    chosen = set(random.Random(seed).sample(range(count), max(1, min(MAX_HELD_OUT, count * 5 // 100))))
-    return _part(rows, [place for place in range(count) if place not in chosen]), _part(rows, sorted(chosen))
+
+    @property
+    def _retention(self) -> Dataset | None:
+        retention = self._recipe.evaluation.retention
+        return None if retention is None else retention.dataset
+
+    def _read(self, where: str, dataset: Dataset, method: str | None = None) -> Rows:
+        name, path = self._places.dataset(dataset, self._config.sources.get(where))
+        return data.read(name, path, formats.of(method or self._recipe.method), dataset)
+
+    def _read_if(self, where: str, dataset: Dataset | None, method: str | None = None) -> Rows | None:
+        return None if dataset is None else self._read(where, dataset, method)
+
+    def _chat_format(self, tokenizer: Any, rows: Sequence[Row]) -> ChatFormat:
+        recipe = self._recipe
+        found = template.chosen(recipe.environment.chat_template, tokenizer, self._places)
+        if any(row.messages for row in rows):
+            template.require(found)
+        only = recipe.sft is not None and recipe.sft.completion_only
+        return ChatFormat(tokenizer, found, recipe.environment.system_prompt, completion_only=only)
+
+    def _encoded(self, chat: ChatFormat, rows: Rows) -> Mapping[int, Example | Answered]:
+        """A row's number -> the row as tokens."""
+        is_sft = self._recipe.method in ("sft", "merge")
+        found = self._examples(chat, rows) if is_sft else self._answered(chat, rows)
+        return {row.number: row for row in found}
+
+    def _examples(self, chat: ChatFormat, rows: Rows) -> Sequence[Example]:
+        return chat.encode(rows, max_length=self._max_length, between=self._check)
+
+    def _answered(self, chat: ChatFormat, rows: Rows) -> Sequence[Answered]:
+        return prompts.encode(chat, rows, max_length=self._max_length, between=self._check)
+
+    @property
+    def _max_length(self) -> int:
+        return self._recipe.hyperparameters.max_length
+
+    def _check(self) -> None:
+        self._stop.check("while it read the data")
+
+    def _parts(self, rows: Rows, judged: Rows | None) -> Split:
+        method = self._recipe.method
+        if method == "merge" and judged is not None:
+            return Split(rows, judged, 0)
+        if method == "kto":
+            split.check_labels(rows.rows, rows.name)
+        seed = self._recipe.hyperparameters.seed
+        parts = split.split(rows, seed=seed) if judged is None else split.apart(rows, judged)
+        if method == "kto":
+            split.check_labels(parts.training.rows, f"{rows.name}, without the rows that are held out")
+            split.check_labels(parts.held_out.rows, f"{parts.held_out.name}, the rows that are held out")
+        if method == "bestOf":
+            check_gold(rows, self._recipe.environment.rewards)
+        return parts
+
+    def _questions(self, chat: ChatFormat, held_out: Rows) -> list[Question]:
+        is_prompt = self._recipe.method in ("distill", "bestOf")
+        return [] if is_prompt or GENERATED.isdisjoint(self._recipe.evaluation.metrics) else questions(chat, held_out)
+
+    def _retained(self, chat: ChatFormat, rows: Rows | None) -> Sequence[Example]:
+        return [] if rows is None else self._examples(chat, rows)
+
+    def _retention_questions(
+        self, chat: ChatFormat, rows: Rows | None, encoded: Sequence[Example]
+    ) -> Sequence[Question]:
+        if rows is None or "exactMatch" not in self._recipe.evaluation.metrics:
+            return []
+        return questions(chat, _usable(rows, {row.number: row for row in encoded}))
+
+    def _oddities(self, parts: Split, seen: DataReport) -> list[str]:
+        count, batch_size = len(parts.training.rows), self._recipe.hyperparameters.effective_batch_size
+        found = facts.warnings(seen, count)
+        if self._recipe.method in TRAINING and count < batch_size:
+            found.append(f"{count} rows are fewer than effectiveBatchSize {batch_size}: each epoch is one step")
+        return found
 
 
-def questions(chat: ChatFormat, rows: Rows) -> list[Question]:
-    """The question before the last answer of each row; Refused where a row has no answer to compare."""
-    problems = data.Problems(rows.name)
-    found: list[Question] = []
-    for row in rows.rows:
-        place = max((at for at, message in enumerate(row.messages) if message["role"] == "assistant"), default=None)
-        if place is None:
-            problems.add(
-                f"row {row.number}",
-                "a metric on answers, such as exactMatch, needs one here: write a conversation, or remove it",
-            )
-        else:
-            messages, answer = row.messages[:place], str(row.messages[place]["content"]).strip()
-            found.append(Question(row.number, messages, chat.question(messages), answer))
-    problems.refuse()
-    return found
+def _usable(rows: Rows, encoded: Mapping[int, Any]) -> Rows:
+    """The rows that could be made into tokens."""
+    return replace(rows, rows=[row for row in rows.rows if row.number in encoded])
 
 
-def _separate(dataset: Dataset, places: Places) -> Rows:
-    return data.read(*places.dataset(dataset))
+def _those(rows: Rows, encoded: Mapping[int, Example | Answered]) -> list[Any]:
+    return [encoded[row.number] for row in rows.rows]
 
 
-def _chat_format(recipe: Recipe, tokenizer: object, rows: Sequence[Row], places: Places) -> ChatFormat:
-    found = template.chosen(recipe.environment.chat_template, tokenizer, places)
-    if any(row.messages for row in rows):
-        template.require(found)
-    return ChatFormat(tokenizer, found, recipe.environment.system_prompt)
+def _as_examples(rows: Sequence[Example | Answered], chat: ChatFormat) -> list[Example]:
+    answered = [row for row in rows if not isinstance(row, Example)]
+    return [row for row in rows if isinstance(row, Example)] or prompts.judged(answered, chat)
 
 
-def _encode(chat: ChatFormat, rows: Rows, recipe: Recipe, stop: Stop) -> list[Example]:
-    max_length = recipe.hyperparameters.max_length
-    return chat.encode(rows, max_length=max_length, between=lambda: stop.check("while it read the data"))
+def _left_out(*parts: Rows | None) -> list[str]:
+    """What was odd about the files themselves."""
+    return [
+        sentence
+        for part in parts
+        if part is not None
+        for sentence in [*part.warnings, *(part.problems.warnings() if part.problems else [])]
+    ]
 
 
-def _check_vocabulary(model: Base, examples: Sequence[Example]) -> None:
-    largest = max(max(example.token_ids) for example in examples)
+def _check_vocabulary(model: Base, rows: Sequence[Example | Answered]) -> None:
+    largest = max((max(tokens, default=0) for row in rows for tokens in _token_ids(row)), default=0)
     if largest >= model.vocabulary:
         raise Refused(
             Reason.MODEL_INVALID,
@@ -150,26 +226,11 @@ def _check_vocabulary(model: Base, examples: Sequence[Example]) -> None:
         )
 
 
-def _part(rows: Rows, places: Sequence[int]) -> Rows:
-    return Rows(rows.name, [rows.rows[place] for place in places], rows.digest, rows.warnings)
-
-
-def _oddities(training: Rows, held_out: Rows, batch_size: int) -> list[str]:
-    contents = {_content(row) for row in training.rows}
-    repeated = len(training.rows) - len(contents)
-    leaked = sum(_content(row) in contents for row in held_out.rows)
-    found = [
-        (repeated, f"{repeated} of {len(training.rows)} rows to learn from are repetitions"),
-        (leaked, f"{leaked} of {len(held_out.rows)} held-out rows are also learned from: the scores flatter"),
-        (
-            len(training.rows) < batch_size,
-            f"{len(training.rows)} rows are fewer than effectiveBatchSize {batch_size}: each epoch is one step",
-        ),
-    ]
-    return [sentence for is_odd, sentence in found if is_odd]
-
-
-def _content(row: Row) -> str:
-    return (
-        row.text if row.text is not None else repr([(message["role"], message["content"]) for message in row.messages])
-    )
+def _token_ids(row: Example | Answered) -> Sequence[Sequence[int]]:
+    match row:
+        case Pair():
+            return row.prompt, row.chosen, row.rejected
+        case Labelled():
+            return row.prompt, row.completion
+        case _:
+            return (row.token_ids,)

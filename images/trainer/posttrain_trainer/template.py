@@ -15,13 +15,16 @@ import jinja2
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from posttrain_api.conditions import Reason
+from posttrain_api.trainer_contract import MASK_OPEN
 from posttrain_api.v1alpha1.environment import ChatTemplate
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.data import Message, Problems, Row, Rows
-from posttrain_trainer.examples import Example
+from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 
+Tools = list[dict[str, Any]] | None
+"""Descriptions of tools, for templates that write them."""
 Span = tuple[int, int]
 """Start and end of something in a text, in characters."""
 
@@ -54,19 +57,23 @@ def _own_template(tokenizer: Any) -> str | None:
 class ChatFormat:
     """A tokenizer with the chat template that is trained and served with it."""
 
-    def __init__(self, tokenizer: Any, template: str | None, system_prompt: str | None = None) -> None:
-        """Refused where the template cannot be used."""
+    def __init__(
+        self, tokenizer: Any, template: str | None, system_prompt: str | None = None, *, completion_only: bool = False
+    ) -> None:
+        """Refused where the template cannot be used. `completion_only`: the loss counts the last answer alone."""
         self.tokenizer = tokenizer
         self.template = template
         self._system_prompt = system_prompt
+        self._completion_only = completion_only
         self._is_marked = template is not None and bool(_GENERATION_MARKER.search(template))
         self.end_of_turn = self._end_of_turn() if template is not None else tokenizers.end_of_text(tokenizer)
         """Tokens that end an answer; the first is the one that the template writes."""
         self._end_text = tokenizer.decode(self.end_of_turn[:1])
 
     def encode(self, rows: Rows, *, max_length: int, between: Callable[[], None]) -> list[Example]:
-        """Every row as tokens and mask; Refused names the rows that cannot be trained. `between` is called at times."""
-        problems = Problems(rows.name)
+        """The rows that can be trained, as tokens and mask; Refused names the others where there are more than may be.
+        `between` is called at times."""
+        problems = rows.problems or Problems(rows.name)
         examples: list[Example] = []
         source = iter(rows.rows)
         while chunk := list(islice(source, _CHUNK)):
@@ -81,9 +88,9 @@ class ChatFormat:
             return list(messages)
         return [{"role": "system", "content": self._system_prompt}, *messages]
 
-    def question(self, messages: Sequence[Message]) -> list[int]:
+    def question(self, messages: Sequence[Message], tools: Tools = None) -> list[int]:
         """The token ids after which the assistant answers these messages."""
-        text = self.render(self.conversation(messages), add_generation_prompt=True)
+        text = self.render(self.conversation(messages), add_generation_prompt=True, tools=tools)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
@@ -93,16 +100,22 @@ class ChatFormat:
         text: str = self.tokenizer.decode(list(token_ids[:end]), skip_special_tokens=True)
         return text.strip()
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False, tools: Tools = None) -> str:
         """The conversation as text; ValueError where the template refuses it."""
-        return self._rendered(messages, add_generation_prompt=add_generation_prompt)[0]
+        return self._rendered(messages, add_generation_prompt=add_generation_prompt, tools=tools)[0]
 
     def _rendered(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = False, spans: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = False,
+        spans: bool = False,
+        tools: Tools = None,
     ) -> tuple[str, list[Span]]:
         try:
             texts, found = render_jinja_template(
                 [list(messages)],
+                tools=tools,
                 chat_template=self.template,
                 add_generation_prompt=add_generation_prompt,
                 return_assistant_tokens_mask=spans,
@@ -128,11 +141,12 @@ class ChatFormat:
             usable, encoding["input_ids"], encoding["offset_mapping"], strict=True
         ):
             example = self._example(row, ids, offsets, spans)
-            problem = _problem(example, max_length)
-            if problem is None:
+            if not check_length(example, max_length, problems):
+                continue
+            if example.num_trained:
                 yield example
             else:
-                problems.add(f"row {row.number}", problem)
+                problems.add(f"row {row.number}", "no token to train on: the assistant says nothing in it")
 
     def _marked_text(self, row: Row, problems: Problems) -> tuple[str, list[Span]] | None:
         """A row's text and the spans that the assistant writes; None where it has a problem."""
@@ -140,24 +154,34 @@ class ChatFormat:
             text = tokenizers.whole_text(self.tokenizer, row.text)
             return text, [(0, len(text))]
         try:
-            return self._marked_conversation(self.conversation(row.messages))
+            return self._marked_conversation(self.conversation(row.messages), row)
         except ValueError as error:
             problems.add(f"row {row.number}", str(error))
             return None
 
-    def _marked_conversation(self, messages: list[Message]) -> tuple[str, list[Span]]:
-        if self.template is None:
-            raise Refused(Reason.CHAT_TEMPLATE_MISSING, _MISSING)
-        if self._is_marked:
-            return self._rendered(messages, spans=True)
-        text = self.render(messages)
-        answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-        return text, [self._turn(text, messages, place) for place in answers]
+    def _marked_conversation(self, messages: list[Message], row: Row) -> tuple[str, list[Span]]:
+        require(self.template)
+        text, spans = self._rendered(messages, spans=self._is_marked, tools=row.tools)
+        check_calls(messages, text)
+        if row.unmask:
+            return text, [(self._end_of_system(text, messages, row.tools), len(text))]
+        if not self._is_marked:
+            answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+            counted = answers[-1:] if self._completion_only else answers
+            return text, [self._turn(text, messages, place, row.tools) for place in counted]
+        return text, spans[-1:] if self._completion_only else spans
 
-    def _turn(self, text: str, messages: list[Message], place: int) -> Span:
+    def _end_of_system(self, text: str, messages: list[Message], tools: Tools) -> int:
+        """Where the first message that is not the system's begins: another one there changes the text from there on."""
+        place = next((at for at, message in enumerate(messages) if message["role"] != "system"), len(messages) - 1)
+        changed = messages[place] | {"content": f"{MASK_OPEN}{messages[place]['content']}"}
+        return _shared_length(text, self.render([*messages[:place], changed, *messages[place + 1 :]], tools=tools))
+
+    def _turn(self, text: str, messages: list[Message], place: int, tools: Tools) -> Span:
         """The span of one assistant's turn in the rendered conversation, its end of turn included."""
-        until = self.render(messages[: place + 1])
-        before = self.render(messages[:place], add_generation_prompt=True) if place else self._beginning(until)
+        until = self.render(messages[: place + 1], tools=tools)
+        begin = self.render(messages[:place], add_generation_prompt=True, tools=tools) if place else None
+        before = self._beginning(until) if begin is None else begin
         # Some templates write more behind the last turn, such as an end of text.
         shared = _shared_length(text, until)
         if not text.startswith(before) or self._end_text not in text[len(before) : shared]:
@@ -188,8 +212,10 @@ class ChatFormat:
 
     def _length_of_turn(self, ids: list[int], row: Row) -> int:
         """Tokens of a turn up to its end of turn: what a template writes behind that is never generated."""
-        if row.text is not None:
-            return len(ids)
+        return len(ids) if row.text is not None or row.unmask else self.length_of_turn(ids)
+
+    def length_of_turn(self, ids: Sequence[int]) -> int:
+        """Tokens up to the last end of turn, all where there is none."""
         ends = [place for place, token in enumerate(ids) if token == self.end_of_turn[0]]
         return ends[-1] + 1 if ends else len(ids)
 
@@ -255,10 +281,22 @@ def _check_end_is_marked(text: str, spans: list[Span], start: int, token: str) -
         )
 
 
-def _problem(example: Example, max_length: int) -> str | None:
-    length = len(example.token_ids)
-    if length > max_length:
-        return f"{length} tokens, but maxLength is {max_length}: shorten the row or raise hyperparameters.maxLength"
-    if not example.num_trained:
-        return "no token to train on: the assistant says nothing in it"
-    return None
+def check_length(row: Example | Pair | Labelled | Prompt, max_length: int, problems: Problems) -> bool:
+    """Whether a row is no longer than maxLength; a longer one is noted."""
+    if row.num_tokens <= max_length:
+        return True
+    problems.num_too_long += 1
+    problems.add(
+        f"row {row.number}",
+        f"{row.num_tokens} tokens, but maxLength is {max_length}: shorten the row or raise hyperparameters.maxLength",
+    )
+    return False
+
+
+def check_calls(messages: Sequence[Message], text: str) -> None:
+    """ValueError where the template leaves out what the assistant calls."""
+    calls = [call for message in messages for call in message.get("tool_calls") or []]
+    names = [call.get("function", call)["name"] for call in calls]
+    missing = next((name for name in names if name not in text), None)
+    if missing is not None:
+        raise ValueError(f"the chat template leaves out the call of {missing!r}: give one that writes tool_calls")

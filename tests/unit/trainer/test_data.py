@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from posttrain_api.conditions import Reason
-from posttrain_trainer import data
+from posttrain_trainer import data, formats
 from posttrain_trainer.data import Row, Rows
 from posttrain_trainer.refusal import Refused
 
@@ -19,7 +19,7 @@ EXCHANGE = [{"role": "user", "content": "Double 2"}, {"role": "assistant", "cont
 def read(folder: Path, content: str | bytes) -> Rows:
     path = folder / "rows.jsonl"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return data.read("pvc://data/rows.jsonl", path)
+    return data.read("pvc://data/rows.jsonl", path, formats.conversation)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_messages_with_a_capital_are_read_with_a_warning(tmp_path: Path) -> None
             "row 1: a JSON array, where an object is needed: write JSON Lines, one object a line",
             id="one array",
         ),
-        pytest.param("7", f"row 1: a number, where an object is needed: {FORMATS}", id="a number"),
+        pytest.param("7", "row 1: a number, where an object is needed: write one for each row", id="a number"),
         pytest.param(
             GOOD.encode() + b'{"text": "\xff"}', "line 2: not UTF-8 at byte 11: save the file as UTF-8", id="Latin-1"
         ),
@@ -103,8 +103,8 @@ def test_messages_with_a_capital_are_read_with_a_warning(tmp_path: Path) -> None
         pytest.param('{"prompt": "a", "completion": 4}', 'row 1: "completion" is a number: write text', id="a number"),
         pytest.param(
             '{"prompt": [], "completion": "4"}',
-            'row 1: "prompt" is a list: write text, or a conversation as "messages"',
-            id="a prompt of messages",
+            'row 1: "prompt" is an empty list: write [{"role": ..., "content": ...}, ...]',
+            id="a prompt without messages",
         ),
         pytest.param(
             '{"messages": []}',
@@ -155,9 +155,9 @@ def test_a_wrong_dataset_is_refused_by_place_and_reason(tmp_path: Path, content:
 
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"^pvc://data/none\.jsonl: there is no such file$"):
-        data.read("pvc://data/none.jsonl", tmp_path / "none.jsonl")
+        data.read("pvc://data/none.jsonl", tmp_path / "none.jsonl", formats.conversation)
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"^pvc://data: this is a folder: name the JSON Lines file in it$"):
-        data.read("pvc://data", tmp_path)
+        data.read("pvc://data", tmp_path, formats.conversation)

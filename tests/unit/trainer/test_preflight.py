@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import PreflightReport
-from posttrain_api.v1alpha1.training_run_status import Estimate
+from posttrain_api.v1alpha1.training_run_status import DataReport, Estimate
 from posttrain_api.v1alpha1.tuning import Lora
 from posttrain_trainer import base as bases
-from posttrain_trainer import estimate, preflight, task, tuning
+from posttrain_trainer import estimate, preflight, split, tuning
 from posttrain_trainer.data import Row, Rows
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop, Stopped
@@ -35,12 +35,24 @@ def test_a_good_run_is_counted_and_shown(base: Path, dataset: Path, places: Plac
         estimate=Estimate(
             rows=19, trained_tokens=53, total_tokens=595, total_steps=3, trainable_parameters=4352, memory_gib=0.0
         ),
+        data=DataReport(
+            rows_read=20,
+            held_out_rows=1,
+            trained_share=0.0891,
+            length_p50=32,
+            length_p90=32,
+            length_p99=32,
+            length_max=32,
+            end_of_turn="<|im_end|>",
+        ),
         mask=MASK,
         warnings=[],
         dataset_digest="sha256:" + hashlib.sha256(dataset.read_bytes()).hexdigest(),
     )
     written = places.claims / "out" / "double" / builders.UID / "preflight.json"
-    assert json.loads(written.read_text()) == found.to_json()
+    content = json.loads(written.read_text())
+    assert (content["masks"][0], len(content["masks"]), content["problems"]) == (MASK, 5, [])
+    assert {name: content[name] for name in found.to_json()} == found.to_json()
 
 
 def test_trainable_parameters_are_those_of_peft(base: Path) -> None:
@@ -48,7 +60,7 @@ def test_trainable_parameters_are_those_of_peft(base: Path) -> None:
     from posttrain_api.v1alpha1.tuning import Lora
 
     for lora in (Lora(rank=4), Lora(rank=8, target_modules=["q_proj", "mlp.up_proj"])):
-        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), tuning.lora_config(lora))
+        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), tuning.lora_config(lora, lora.target_modules))
         counted, _ = model.get_nb_trainable_parameters()
         assert estimate.trainable_parameters(lora, bases.read(base, "file:///base")) == counted
 
@@ -76,21 +88,21 @@ def test_oddities_are_warnings(base: Path, tmp_path: Path, places: Places, stop:
         hyperparameters={"effectiveBatchSize": 8, "maxLength": 128, "epochs": 2},
     )
     found = preflight.preflight(config, places, stop)
-    assert (found.estimate.rows, found.estimate.total_steps) == (4, 2)
+    assert (found.estimate.rows, found.estimate.total_steps) == (3, 2)
     assert found.warnings == [
         '1 rows have "Messages": it was read as "messages", write it in small letters',
-        "1 of 4 rows to learn from are repetitions",
-        "1 of 2 held-out rows are also learned from: the scores flatter",
-        "4 rows are fewer than effectiveBatchSize 8: each epoch is one step",
+        "1 of 3 rows to learn from are repetitions",
+        "1 rows to learn from are held out as well: they were taken out",
+        "3 rows are fewer than effectiveBatchSize 8: each epoch is one step",
     ]
 
 
 def test_what_is_held_out_is_5_percent_chosen_by_the_seed() -> None:
     def held_out(count: int, seed: int = 1) -> list[int]:
-        rows = Rows("rows", [Row(number, text="x") for number in range(count)], "", [])
-        training, judged = task.split(rows, seed=seed)
-        numbers = [row.number for row in judged.rows]
-        assert sorted([*numbers, *(row.number for row in training.rows)]) == list(range(count))
+        rows = Rows("rows", [Row(number, text=str(number)) for number in range(count)], "", [])
+        parts = split.split(rows, seed=seed)
+        numbers = [row.number for row in parts.held_out.rows]
+        assert sorted([*numbers, *(row.number for row in parts.training.rows)]) == list(range(count))
         return numbers
 
     assert [len(held_out(count)) for count in (2, 20, 40, 9_999, 10_000, 100_000)] == [1, 1, 2, 499, 500, 500]
@@ -117,7 +129,7 @@ def test_a_stopped_preflight_leaves_nothing(base: Path, dataset: Path, places: P
 def test_a_long_mask_is_shortened_and_keeps_its_brackets(
     base: Path, tmp_path: Path, places: Places, stop: Stop
 ) -> None:
-    long = [{"prompt": "why " * 300, "completion": "because " * 300}] * 3
+    long = [{"prompt": "why " * 300, "completion": f"{number} " + "because " * 300} for number in range(3)]
     config = builders.run(
         base, builders.json_lines(tmp_path / "long", long), hyperparameters={"maxSteps": 1, "maxLength": 4096}
     )

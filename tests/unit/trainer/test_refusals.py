@@ -162,7 +162,8 @@ REFUSALS: dict[str, tuple[Refusal, Reason, str]] = {
     "a held-out row without an answer": (
         lambda given: _judged_by(given, {"text": "It rains."}),
         Reason.DATASET_INVALID,
-        "/judged.jsonl: row 1: a metric on answers, such as exactMatch, needs one here: write a conversation, or remove it",
+        "/judged.jsonl: row 1: a metric on answers, such as exactMatch, needs one here: "
+        "write a conversation, or remove it",
     ),
     "layers that the base has not": (
         lambda given: builders.run(
@@ -170,7 +171,7 @@ REFUSALS: dict[str, tuple[Refusal, Reason, str]] = {
         ),
         Reason.TARGET_MODULES_INVALID,
         "has no linear layer 'query': write some of down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj, "
-        "or leave targetModules out to adapt all of them",
+        "or attention or mlp, or leave targetModules out to adapt all of them",
     ),
 }
 

@@ -1,0 +1,204 @@
+"""What a row of each method may hold, and how it becomes a Row."""
+
+import json
+from collections.abc import Callable, Mapping
+from itertools import takewhile
+from typing import Any
+
+from posttrain_api.v1alpha1.methods import PAIRS
+from posttrain_trainer.data import Message, Parse, Row, named_type
+
+ROLES = ("system", "user", "assistant", "tool")
+_FORMATS = 'write "messages", or "prompt" and "completion", or "instruction" and "output", or "text"'
+_PAIR = 'write "prompt", "chosen" and "rejected"'
+_LABELLED = 'write "prompt", "completion" and "label"'
+_PROMPT = 'write "prompt", and the right answer as "completion" or "gold" where something is scored by it'
+_KNOWN = ("prompt", "completion", "gold", "tools")
+_LABELS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def of(method: str) -> Parse:
+    """How a row of a method is read."""
+    if method in PAIRS:
+        return pair
+    return {"kto": labelled, "distill": prompt, "bestOf": prompt}.get(method, conversation)
+
+
+def conversation(number: int, value: Mapping[str, Any]) -> Row:
+    """A row of sft."""
+    for column, parse in _CONVERSATIONS.items():
+        if value.get(column) is not None:
+            return parse(number, value)
+    columns = ", ".join(f'"{key}"' for key in value) or "no column"
+    raise ValueError(f"has {columns}: {_FORMATS}")
+
+
+def pair(number: int, value: Mapping[str, Any]) -> Row:
+    """A row of dpo, simpo, orpo and reward."""
+    _require(value, ("chosen", "rejected"), _PAIR)
+    if value.get("prompt") is None:
+        return _implicit(number, value)
+    answers = (_answer(value, "chosen"), _answer(value, "rejected"))
+    return Row(number, _prompt(value), answers=answers, tools=_tools(value))
+
+
+def labelled(number: int, value: Mapping[str, Any]) -> Row:
+    """A row of kto."""
+    _require(value, ("prompt", "completion", "label"), _LABELLED)
+    found = _LABELS.get(str(value["label"]).strip().lower())
+    if found is None:
+        raise ValueError(f'"label" is {json.dumps(value["label"])[:40]}: write true for a desirable answer, else false')
+    return Row(number, _prompt(value), answers=(_answer(value, "completion"),), label=found, tools=_tools(value))
+
+
+def prompt(number: int, value: Mapping[str, Any]) -> Row:
+    """A row of distill and bestOf."""
+    _require(value, ("prompt",), _PROMPT)
+    column = "gold" if value.get("gold") is not None else "completion"
+    gold = None if value.get(column) is None else _gold(value, column)
+    columns = {name: content for name, content in value.items() if name not in _KNOWN}
+    return Row(number, _prompt(value), gold=gold, tools=_tools(value), columns=columns)
+
+
+def _require(value: Mapping[str, Any], columns: tuple[str, ...], formats: str) -> None:
+    missing = next((column for column in columns if value.get(column) is None), None)
+    if missing is not None:
+        raise ValueError(f'"{missing}" is missing: {formats}')
+
+
+def _implicit(number: int, value: Mapping[str, Any]) -> Row:
+    """What two conversations begin with is the prompt; each keeps at least its last message."""
+    if not (isinstance(value["chosen"], list) and isinstance(value["rejected"], list)):
+        raise ValueError('"prompt" is missing: write it as text, or "chosen" and "rejected" as whole conversations')
+    chosen, rejected = _messages("chosen", value["chosen"]), _messages("rejected", value["rejected"])
+    pairs = zip(chosen[:-1], rejected[:-1], strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    if not shared:
+        raise ValueError('"chosen" and "rejected" begin with nothing in common: write "prompt"')
+    answers = _checked(chosen[shared:], "chosen"), _checked(rejected[shared:], "rejected")
+    return Row(number, chosen[:shared], answers=answers, tools=_tools(value))
+
+
+def _prompt(value: Mapping[str, Any]) -> list[Message]:
+    if not isinstance(value["prompt"], list):
+        return [{"role": "user", "content": _text(value, "prompt")}]
+    messages = _messages("prompt", value["prompt"])
+    if messages[-1]["role"] in ("assistant", "system"):
+        raise ValueError('"prompt" ends with what the assistant or the system says: end it with a user\'s message')
+    return messages
+
+
+def _answer(value: Mapping[str, Any], column: str) -> list[Message]:
+    if not isinstance(value[column], list):
+        return [{"role": "assistant", "content": _text(value, column)}]
+    return _checked(_messages(column, value[column]), column)
+
+
+def _checked(messages: list[Message], column: str) -> list[Message]:
+    if messages[0]["role"] != "assistant" or messages[-1]["role"] != "assistant":
+        raise ValueError(f'"{column}" must begin, after the prompt, and end with what the assistant says')
+    return messages
+
+
+def _gold(value: Mapping[str, Any], column: str) -> str:
+    """The right answer as text; a number is written as in JSON."""
+    if isinstance(value[column], int | float):
+        return json.dumps(value[column])
+    return str(_answer(value, column)[-1]["content"]).strip()
+
+
+def _from_messages(number: int, value: Mapping[str, Any]) -> Row:
+    messages = _messages("messages", value.get("messages", value.get("Messages")))
+    unmask = value.get("unmask") or False
+    if not isinstance(unmask, bool):
+        raise ValueError(f'"unmask" is {named_type(unmask)}: write true or false')
+    return Row(number, messages, unmask=unmask, tools=_tools(value))
+
+
+def _messages(column: str, messages: Any) -> list[Message]:
+    if not isinstance(messages, list) or not messages:
+        raise ValueError(f'"{column}" is {named_type(messages)}: write [{{"role": ..., "content": ...}}, ...]')
+    return [_message(f"message {place}", message) for place, message in enumerate(messages, start=1)]
+
+
+def _message(place: str, message: Any) -> Message:
+    if not isinstance(message, dict):
+        raise ValueError(f'{place} is {named_type(message)}: write {{"role": ..., "content": ...}}')
+    role, content = message.get("role"), message.get("content")
+    if role not in ROLES:
+        raise ValueError(f"{place} has the role {json.dumps(role)}: write one of {', '.join(ROLES)}")
+    if role == "assistant" and message.get("tool_calls"):
+        calls = [_tool_call(place, call) for call in _list(f'{place}: "tool_calls"', message["tool_calls"])]
+        message = message | {"content": content or "", "tool_calls": calls}
+    elif not isinstance(content, str):
+        raise ValueError(f'{place}: "content" is {named_type(content)}: write text')
+    _check_whole(f'{place}: "content"', str(message["content"]))
+    return message
+
+
+def _tool_call(place: str, call: Any) -> dict[str, Any]:
+    """A call whose arguments are an object: chat templates write them as JSON themselves."""
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise ValueError(f'{place}: a tool call has no name: write {{"function": {{"name": ..., "arguments": ...}}}}')
+    arguments = function.get("arguments", {})
+    if isinstance(arguments, str):
+        function = function | {"arguments": json.loads(arguments) if arguments.lstrip().startswith("{") else arguments}
+    return call | {"function": function} if "function" in call else function
+
+
+def _tools(value: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    return None if value.get("tools") is None else _list('"tools"', value["tools"])
+
+
+def _list(place: str, value: Any) -> list[Any]:
+    """A list of objects, or the same as JSON in a text."""
+    found = json.loads(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise ValueError(f"{place} is {named_type(found)}: write a list of objects")
+    return found
+
+
+def _from_prompt(number: int, value: Mapping[str, Any]) -> Row:
+    _require(value, ("prompt", "completion"), _FORMATS)
+    prompt, completion = _prompt(value), _answer(value, "completion")
+    return Row(number, [*prompt, *completion], tools=_tools(value), unmask=value.get("unmask") is True)
+
+
+def _from_alpaca(number: int, value: Mapping[str, Any]) -> Row:
+    _require(value, ("instruction", "output"), _FORMATS)
+    instruction, output = _text(value, "instruction"), _text(value, "output")
+    extra = _text(value, "input") if value.get("input") is not None else ""
+    question = f"{instruction}\n\n{extra}" if extra else instruction
+    return Row(number, [{"role": "user", "content": question}, {"role": "assistant", "content": output}])
+
+
+def _from_text(number: int, value: Mapping[str, Any]) -> Row:
+    return Row(number, text=_text(value, "text"))
+
+
+def _text(value: Mapping[str, Any], column: str) -> str:
+    text = value[column]
+    if not isinstance(text, str):
+        raise ValueError(f'"{column}" is {named_type(text)}: write text')
+    _check_whole(f'"{column}"', text)
+    return text
+
+
+def _check_whole(place: str, text: str) -> None:
+    """JSON can name half of a UTF-16 pair, which no tokenizer takes."""
+    half = next((letter for letter in text if "\ud800" <= letter <= "\udfff"), None) if not text.isascii() else None
+    if half is not None:
+        raise ValueError(f"{place} holds half a character, \\u{ord(half):x}: write UTF-8")
+
+
+_CONVERSATIONS: Mapping[str, Callable[[int, Mapping[str, Any]], Row]] = {
+    "messages": _from_messages,
+    "Messages": _from_messages,
+    "prompt": _from_prompt,
+    "completion": _from_prompt,
+    "instruction": _from_alpaca,
+    "output": _from_alpaca,
+    "text": _from_text,
+}
+"""The column that tells a format of sft -> how a row of it is read, in order of precedence."""

@@ -1,0 +1,66 @@
+"""The held-out rows as questions that the model answers by itself, each with the right answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from posttrain_api.v1alpha1.environment import Reward
+from posttrain_trainer import data
+from posttrain_trainer.data import Message, Row, Rows
+from posttrain_trainer.template import ChatFormat
+
+
+@dataclass(frozen=True)
+class Question:
+    """A held-out conversation up to its last answer, and that answer."""
+
+    number: int
+    """The row's number in its dataset."""
+    messages: list[Message]
+    token_ids: list[int]
+    """Up to where the assistant answers."""
+    answer: str
+    """The right answer."""
+
+
+def questions(chat: ChatFormat, rows: Rows) -> list[Question]:
+    """The question before the last answer of each row; of kto's, of each desirable row. Refused where a row has no
+    answer to compare."""
+    problems = data.Problems(rows.name)
+    found: list[Question] = []
+    for row in rows.rows:
+        if row.label is False:
+            continue
+        messages, answer = _parted(row)
+        if not messages or answer is None:
+            problems.add(
+                f"row {row.number}",
+                "a metric on answers, such as exactMatch, needs one here: write a conversation, or remove it",
+            )
+        else:
+            found.append(Question(row.number, messages, chat.question(messages, row.tools), answer))
+    problems.refuse()
+    return found
+
+
+def check_gold(rows: Rows, rewards: Sequence[Reward]) -> None:
+    """Refused where a reward compares with the right answer and a prompt has none."""
+    builtin = next((reward.builtin for reward in rewards if reward.builtin), None)
+    if builtin is None:
+        return
+    problems = data.Problems(rows.name)
+    for row in rows.rows:
+        if row.gold is None:
+            problems.add(f"row {row.number}", f'reward {builtin} needs the right answer: write "gold" or "completion"')
+    problems.refuse()
+
+
+def _parted(row: Row) -> tuple[list[Message], str | None]:
+    """A row's prompt, and the right answer if it has one."""
+    if row.answers:
+        return row.messages, _said(row.answers[0])
+    place = max((at for at, message in enumerate(row.messages) if message["role"] == "assistant"), default=None)
+    return (row.messages, None) if place is None else (row.messages[:place], _said(row.messages[: place + 1]))
+
+
+def _said(messages: Sequence[Message]) -> str:
+    return str(messages[-1]["content"]).strip()

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer, decoders, models
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
 from posttrain_api import artifact
 from posttrain_api.artifact import BaseReference, Manifest, Probe
@@ -41,6 +41,18 @@ def save_base(folder: Path) -> None:
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def save_reward_model(folder: Path) -> Qwen2ForSequenceClassification:
+    """Write that base with a random head for one score; `<s>` is its padding, which ends no conversation here."""
+    save_base(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    config = Qwen2Config.from_pretrained(folder, num_labels=1, pad_token_id=tokenizer.convert_tokens_to_ids("<s>"))
+    torch.manual_seed(1)
+    model = Qwen2ForSequenceClassification(config).eval()
+    torch.nn.init.normal_(model.score.weight, std=0.5)
+    model.save_pretrained(folder)
+    return model
 
 
 def publish(claims: Path, name: str, *, seed: int) -> DesiredAdapter:

@@ -116,15 +116,15 @@ async def _process(*arguments: str, log: Path) -> AsyncIterator[asyncio.subproce
 
 
 @asynccontextmanager
-async def running_server(root: Path) -> AsyncIterator[Server]:
-    """Engine and agent, up and healthy."""
+async def running_server(root: Path, *options: str) -> AsyncIterator[Server]:
+    """Engine, with more options, and agent, up and healthy."""
     engine_port, agent_port = _free_port(), _free_port()
     (root / "token").write_text("t")
     shared = ["--base=pvc://models/random", f"--claims-root={root}/claims", f"--key-file={root}/key"]
     shared += ["--max-rank=8", "--max-cached-adapters=2", "--host=127.0.0.1"]
     async with _process("key", f"--file={root}/key", log=root / "key.log") as process:
         assert await process.wait() == 0
-    engine = ["engine", *shared, f"--port={engine_port}", "--max-loaded-adapters=2"]
+    engine = ["engine", *shared, f"--port={engine_port}", "--max-loaded-adapters=2", *options]
     agent = ["agent", *shared, f"--port={agent_port}", f"--engine=http://127.0.0.1:{engine_port}"]
     agent += [f"--token-file={root}/token", f"--desired-file={root}/none", f"--state-folder={root}/state"]
     url = f"http://127.0.0.1:{engine_port}/v1"

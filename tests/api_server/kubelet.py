@@ -7,17 +7,19 @@ from typing import Any
 from tests.live import Namespace
 
 from posttrain_api import trainer_contract
+from posttrain_api.artifact import digest_of
 
 COMPONENT = "posttrain.dev/component"
 DIGEST = "sha256:" + "a" * 64
 
 
-def pod_of(namespace: Namespace, run: str, component: str) -> dict[str, Any]:
-    """The pod of a run's preflight or training Job, once there is one."""
+def pod_of(namespace: Namespace, run: str, component: str, *, job: str | None = None) -> dict[str, Any]:
+    """The pod of a run's preflight, training or merge Job, once there is one."""
 
     def matches(pod: dict[str, Any]) -> bool:
         labels = pod["metadata"].get("labels") or {}
-        return labels.get("posttrain.dev/training-run") == run and labels.get(COMPONENT) == component
+        is_of_job = job is None or labels.get("batch.kubernetes.io/job-name") == job
+        return labels.get("posttrain.dev/training-run") == run and labels.get(COMPONENT) == component and is_of_job
 
     return namespace.wait_for_any("Pod", matches, within=20, what=f"made for {component}")
 
@@ -62,13 +64,19 @@ def unschedulable(namespace: Namespace, pod: dict[str, Any], message: str) -> No
     namespace.patch_status("Pod", pod["metadata"]["name"], {"conditions": [condition]})
 
 
-def report(namespace: Namespace, run: str, **content: Any) -> str:
+def report(namespace: Namespace, run: str, *, round: int = 0, **content: Any) -> str:
     """A termination message that speaks of this run and its frozen recipe."""
-    config_map = namespace.get("ConfigMap", f"{run}-0-recipe")
+    config_map = namespace.get("ConfigMap", f"{run}-{round}-recipe")
     assert config_map is not None
     frozen = json.loads(config_map["data"]["run.json"])
     recipe_digest = trainer_contract.recipe_digest(frozen)
     return json.dumps({"uid": frozen["uid"], "recipeDigest": recipe_digest, **content})
+
+
+def merge_report(pod: dict[str, Any], **content: Any) -> str:
+    """A termination message that speaks of the merge that this pod was told to do."""
+    config = json.loads(pod["spec"]["containers"][0]["args"][1])
+    return json.dumps({"uid": config["uid"], "recipeDigest": digest_of(config), **content})
 
 
 def preflight_report() -> dict[str, Any]:

@@ -6,8 +6,10 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from posttrain_api import uri
@@ -16,6 +18,7 @@ from posttrain_api.artifact import (
     ArtifactSummary,
     BaseReference,
     Dtype,
+    Kind,
     Manifest,
     Probe,
     canonical_json,
@@ -32,15 +35,44 @@ TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "special_tokens_map", "added_
 """How the names of a tokenizer's files begin."""
 
 
-def write_adapter(model: Any, tokenizer: Any, *, template: str | None, base: str, folder: Path) -> None:
-    """Write a PEFT model's payload files: the adapter, the tokenizer and its chat template. No pickles."""
-    model.save_pretrained(folder, safe_serialization=True)
+def write_adapter(
+    model: Any,
+    tokenizer: Any,
+    *,
+    template: str | None,
+    base: str,
+    folder: Path,
+    start: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Write a PEFT model's payload files: the adapter, the tokenizer and its chat template. No pickles.
+
+    With the weights that an adapter took out of the base at its `start`, it is written as plain LoRA of twice the rank.
+    """
+    _save_adapter(model, folder, start)
     (folder / "README.md").unlink(missing_ok=True)
     write_tokenizer(tokenizer, template, folder)
     config = json.loads((folder / ADAPTER_CONFIG).read_bytes())
-    # PEFT holds the names in a set: unsorted they would change the digest from process to process.
-    config |= {"target_modules": sorted(config["target_modules"]), "base_model_name_or_path": base}
+    if config["peft_type"] == "LORA":
+        # PEFT holds the names in a set: unsorted they would change the digest from process to process. How the
+        # matrices began no longer matters, and engines refuse what they do not know.
+        config |= {"target_modules": sorted(config["target_modules"]), "init_lora_weights": True, "eva_config": None}
+    if config.get("tokenizer_name_or_path"):
+        config["tokenizer_name_or_path"] = base
+    config["base_model_name_or_path"] = base
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _save_adapter(model: Any, folder: Path, start: Mapping[str, Any]) -> None:
+    if not start:
+        model.save_pretrained(folder, safe_serialization=True)
+        return
+    from safetensors.torch import save_file
+
+    with tempfile.TemporaryDirectory(prefix="posttrain-") as parent:
+        initial = Path(parent) / "start"
+        initial.mkdir()
+        save_file(dict(start), initial / ADAPTER_WEIGHTS)
+        model.save_pretrained(folder, safe_serialization=True, path_initial_model_for_weight_conversion=str(initial))
 
 
 def is_tokenizer(name: str) -> bool:
@@ -67,16 +99,18 @@ def manifest(
     end_of_turn: tuple[int, ...],
     dtype: Dtype,
     probes: list[Probe],
+    kind: Kind = "lora",
+    parents: Sequence[str] = (),
 ) -> Manifest:
-    """The manifest of a LoRA adapter's folder."""
-    config = json.loads((folder / ADAPTER_CONFIG).read_bytes())
+    """The manifest of a folder whose payload is written."""
     files = payload(folder)
     return Manifest(
-        kind="lora",
+        kind=kind,
         method=method,
         base=base,
-        rank=max([config["r"], *(config.get("rank_pattern") or {}).values()]),
-        target_modules=target_modules(folder / ADAPTER_WEIGHTS),
+        rank=_rank(folder) if kind == "lora" else None,
+        target_modules=target_modules(folder / ADAPTER_WEIGHTS) if kind == "lora" else [],
+        parents=list(parents),
         files=files,
         weights_digest=files_digest(files),
         recipe_digest=recipe_digest,
@@ -84,6 +118,12 @@ def manifest(
         dtype=dtype,
         probes=probes,
     )
+
+
+def _rank(folder: Path) -> int:
+    """The largest rank of any layer."""
+    config = json.loads((folder / ADAPTER_CONFIG).read_bytes())
+    return max([config["r"], *(config.get("rank_pattern") or {}).values()])
 
 
 def target_modules(weights: Path) -> list[str]:

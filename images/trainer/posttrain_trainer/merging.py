@@ -1,6 +1,7 @@
 """An adapter merged into its base: what chains build on, and how what vLLM cannot load as an adapter is published."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def merge(config: MergeConfig, places: Places) -> MergedBase:
         partial.mkdir(parents=True)
         write_model(merged(base, config.base.uri, adapter), partial, dtype=model.saved_dtype(base))
         _add_tokenizer(adapter, base, partial)
-        set_end_of_turn(partial, tuple(found.end_of_turn_token_ids))
+        set_end_of_turn(partial, found.end_of_turn_token_ids, base=base)
         result = _published(partial, parent, config)
         report.write_json(index, result.to_json())
     except OSError as error:
@@ -88,10 +89,10 @@ def write_model(found: Any, folder: Path, *, dtype: str) -> None:
     found.to(getattr(torch, dtype)).save_pretrained(folder, safe_serialization=True)
 
 
-def set_end_of_turn(folder: Path, token_ids: tuple[int, ...]) -> None:
-    """Let engines end an answer at these tokens without being told."""
-    found = GenerationConfig.from_pretrained(folder) if (folder / "generation_config.json").exists() else None
-    found = found or GenerationConfig()
+def set_end_of_turn(folder: Path, token_ids: Sequence[int], *, base: Path) -> None:
+    """Write the base's generation settings, with these tokens first among those that end an answer."""
+    has_settings = (base / "generation_config.json").is_file()
+    found = GenerationConfig.from_pretrained(base) if has_settings else GenerationConfig()
     known = found.eos_token_id if isinstance(found.eos_token_id, list) else [found.eos_token_id]
     found.eos_token_id = list(dict.fromkeys([*token_ids, *(token for token in known if token is not None)]))
     found.save_pretrained(folder)

@@ -1,6 +1,5 @@
 """The behavioural half of an artifact's proof: log probabilities of fixed conversations, of base and result."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,8 +22,24 @@ CONVERSATIONS = (
 
 def probes(model: Any, chat: ChatFormat) -> list[Probe]:
     """The log probabilities of a PEFT model; Refused where the adapter changes nothing (NoEffect)."""
-    found = [_probe(model, token_ids) for token_ids in conversations(chat)]
-    dtype: Dtype = dtype_of(model)
+    with model.disable_adapter():
+        before = scores(model, chat)
+    return compared(chat, before, scores(model, chat), dtype_of(model))
+
+
+def scores(model: Any, chat: ChatFormat) -> list[list[float]]:
+    """The log probabilities of each conversation, in nats."""
+    return [_log_probabilities(model, token_ids) for token_ids in conversations(chat)]
+
+
+def compared(
+    chat: ChatFormat, before: Sequence[list[float]], after: Sequence[list[float]], dtype: Dtype
+) -> list[Probe]:
+    """The log probabilities of base and result together; Refused where they are the same (NoEffect)."""
+    found = [
+        Probe(token_ids=token_ids, base=base, result=result)
+        for token_ids, base, result in zip(conversations(chat), before, after, strict=True)
+    ]
     moved = max(distance(probe) for probe in found)
     if moved <= NOISE[dtype]:
         raise Refused(
@@ -58,19 +73,10 @@ def _text(chat: ChatFormat, question: str, answer: str) -> str:
     return chat.render([{"role": "user", "content": question}, {"role": "assistant", "content": answer}])
 
 
-def _probe(model: Any, token_ids: Sequence[int]) -> Probe:
-    return Probe(
-        token_ids=list(token_ids),
-        base=_log_probabilities(model, token_ids, model.disable_adapter()),
-        result=_log_probabilities(model, token_ids, contextlib.nullcontext()),
-    )
-
-
-def _log_probabilities(
-    model: Any, token_ids: Sequence[int], setting: contextlib.AbstractContextManager[Any]
-) -> list[float]:
+def _log_probabilities(model: Any, token_ids: Sequence[int]) -> list[float]:
     ids = torch.tensor([list(token_ids)], device=model.device)
-    with setting, torch.inference_mode():
-        logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+    with torch.inference_mode():
+        # A prompt that was tuned stands before the conversation.
+        logits = model(input_ids=ids, use_cache=False).logits[0, -ids.shape[1] : -1].float()
     chosen = logits.log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0].tolist()
     return [round(value, 4) for value in chosen]

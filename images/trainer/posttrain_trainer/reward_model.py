@@ -48,6 +48,13 @@ def pad_token_id(chat: ChatFormat) -> int:
     return next(token for token in known if token not in chat.end_of_turn)
 
 
+def use_padding(model: Any, chat: ChatFormat) -> None:
+    """Let model and tokenizer pad with the same token, so that a batch is scored like its rows alone."""
+    pad = pad_token_id(chat)
+    chat.tokenizer.pad_token = chat.tokenizer.convert_ids_to_tokens(pad)
+    model.config.get_text_config().pad_token_id = pad
+
+
 def scores(model: Any, sequences: Sequence[Sequence[int]], *, between: Callable[[], None]) -> list[float]:
     """The raw score of each sequence of token ids, in their order. `between` is called after each batch."""
     pad = model.config.get_text_config().pad_token_id

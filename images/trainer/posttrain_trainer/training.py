@@ -12,10 +12,23 @@ from posttrain_api.artifact import BaseReference, Manifest, base_digest, digest_
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig, TrainingReport
 from posttrain_api.v1alpha1.training_run_status import EvaluationResult
-from posttrain_trainer import card, evaluate, export, measurable, model, preflight, probe, report, steps, task, tuning
+from posttrain_trainer import (
+    card,
+    evaluate,
+    export,
+    measurable,
+    model,
+    preflight,
+    probe,
+    report,
+    reward_model,
+    steps,
+    task,
+    tuning,
+)
 from posttrain_trainer.evaluate import Measurement
 from posttrain_trainer.job import Job
-from posttrain_trainer.methods import dpo, sft
+from posttrain_trainer.methods import best_of, dpo, kto, orpo, reward, sft, simpo
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.refusal import Refused, Stop
@@ -44,6 +57,10 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
     reference = BaseReference(uri=config.base_uri, digest=base_digest(folder))
     bare = model.load(config, places, precision)
     job = Job(config, places, prepared, precision, progress, stop)
+    if recipe.method == "bestOf":
+        return best_of.run(bare, job, reference)
+    if recipe.method == "reward":
+        reward_model.use_padding(bare, prepared.chat)
     before = _measured("before", bare, job)
     progress.enter("Training")
     tuned = _learned(tuning.applied(bare, job), job)
@@ -61,6 +78,14 @@ def _learned(tuned: Any, job: Job) -> Any:
             return sft.train(tuned, job)
         case "dpo":
             return dpo.train(tuned, job)
+        case "simpo":
+            return simpo.train(tuned, job)
+        case "orpo":
+            return orpo.train(tuned, job)
+        case "kto":
+            return kto.train(tuned, job)
+        case "reward":
+            return reward.train(tuned, job)
         case method:
             raise Refused(Reason.INVALID_SPEC, f"method {method} cannot be trained by this version of the trainer")
 
@@ -69,7 +94,8 @@ def _measured(when: Literal["before", "after"], model: Any, job: Job) -> Measure
     job.progress.enter("Evaluating")
     where = f"while it measured the model {when} training"
     found = evaluate.measure(model, job, job.recipe.evaluation.metrics, between=lambda: job.stop.check(where))
-    samples = evaluate.sampled(model, job, between=lambda: job.stop.check(where))
+    answers = job.recipe.method != "reward"
+    samples = evaluate.sampled(model, job, between=lambda: job.stop.check(where)) if answers else []
     job.progress.evaluated(when, found.metrics)
     job.stop.check(where)
     return replace(found, samples=samples)
@@ -105,6 +131,11 @@ class _Publication:
 
     def _payload(self, tuned: Any, folder: Path) -> Manifest:
         chat = self._task.chat
+        if self._config.recipe.method == "reward":
+            reward_model.write(tuned, chat, folder)
+            digest = digest_of(self._config.recipe.to_json())
+            parents = self._config.parents
+            return reward_model.manifest(tuned, chat, folder, base=self._base, recipe_digest=digest, parents=parents)
         probes = probe.probes(tuned, chat)
         export.write_adapter(tuned, chat.tokenizer, template=chat.template, base=self._base.uri, folder=folder)
         return export.manifest(

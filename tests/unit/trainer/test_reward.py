@@ -11,10 +11,10 @@ import torch
 from tests.unit.trainer import builders
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from posttrain_api.artifact import MANIFEST_FILE, BaseReference, Manifest, base_digest, canonical_json
+from posttrain_api.artifact import MANIFEST_FILE, BaseReference, Manifest, base_digest, canonical_json, folder_name
 from posttrain_api.conditions import Reason
 from posttrain_trainer import base as base_model
-from posttrain_trainer import model, reward_model, tuning
+from posttrain_trainer import model, reward_model, training, tuning
 from posttrain_trainer.examples import Pair
 from posttrain_trainer.job import Job
 from posttrain_trainer.methods import reward
@@ -159,3 +159,18 @@ def test_lora_leaves_the_layers_but_moves_the_head(job: Callable[..., Job]) -> N
     moving = {name for name, weight in start.named_parameters() if weight.requires_grad}
     assert any("score" in name for name in moving)
     assert all("lora_" in name or "score" in name for name in moving)
+
+
+def test_a_whole_run_is_judged_by_preference_and_publishes_the_merged_classifier(base: Path, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"Add {number}", "chosen": f"Please {number}", "rejected": f"Go {number} away"}
+        for number in range(60)
+    ]
+    dataset = builders.json_lines(tmp_path / "rows.jsonl", rows)
+    for tuning_of in ({"lora": {"rank": 4, "alpha": 8}}, {"full": {}}):
+        config = builders.run(base, dataset, method="reward", hyperparameters=SETTINGS, tuning=tuning_of)
+        report = training.train(config, Places(claims=tmp_path), Progress("double"), Stop())
+        assert report.evaluation.after == {"preferenceAccuracy": 1.0}
+        folder = tmp_path / "out" / "double" / folder_name(report.artifact.digest)
+        assert report.artifact.kind == "reward-model"
+        assert AutoModelForSequenceClassification.from_pretrained(folder).score.weight.shape == (1, 32)

@@ -13,8 +13,10 @@ from tests.unit.adapter_deployment.builders import (
     run,
 )
 
+from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MergeConfig
 from posttrain_operator.actions import Manifest
+from posttrain_operator.adapter_deployment.replicas import Trouble
 
 MERGED = {"artifactDigest": digest("a"), "uri": "pvc://posttrain-artifacts/sft/base-1", "digest": digest("1")}
 FOLDER = "pvc://posttrain-artifacts/sft"
@@ -188,6 +190,30 @@ def test_a_deleted_run_leaves_its_base() -> None:
     decided = world.reconcile()
 
     assert (decided.apply, decided.status, world.status["phase"]) == ((), None, "Ready")
+
+
+def test_another_run_that_is_not_there_is_not_taken_for_the_deleted_one() -> None:
+    world = served_world()
+    world.runs = []
+    world.with_spec(baseModel={"fromRun": {"name": "dpo"}})
+
+    world.reconcile()
+
+    assert (world.condition("Ready")["status"], world.condition("Ready")["reason"]) == ("False", "RunNotFound")
+    assert base_in_pods(world) == f"{FOLDER}/sha256-{'a' * 64}"
+
+
+def test_a_merge_that_the_api_server_refuses_is_said() -> None:
+    world = following(accepted("sft", "a"))
+    world.refusal = Trouble(Reason.INVALID_SPEC, "no such volume", is_final=True)
+
+    decided = world.reconcile()
+
+    assert decided.create == ()
+    assert (world.condition("Ready")["reason"], world.condition("Ready")["message"]) == (
+        "InvalidSpec",
+        "no such volume",
+    )
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,8 @@ def test_an_object_that_is_gone_is_not_reconciled(intake: Intake, queue: Recorde
         pytest.param({"status": {"progress": {"step": 2}}}, ["dates"], id="progress"),
         pytest.param({"status": {"conditions": [1]}}, ["assistants", "dates"], id="conditions"),
         pytest.param({"status": {"artifact": {"digest": "x"}}}, ["assistants", "dates"], id="an artifact"),
+        pytest.param({"status": {"checkpoints": [{"name": "best"}]}}, ["assistants", "dates"], id="a checkpoint"),
+        pytest.param({"status": {"mergedBases": [{"uri": "x"}]}}, ["assistants", "dates"], id="a merged base"),
         pytest.param({"status": {"finishedAt": "now"}}, ["assistants", "dates"], id="its end"),
         pytest.param({"spec": {"ttl": 1}}, ["assistants", "dates"], id="another spec"),
     ],

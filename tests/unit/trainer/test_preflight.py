@@ -46,7 +46,9 @@ def test_a_good_run_is_counted_and_shown(base: Path, dataset: Path, places: Plac
             end_of_turn="<|im_end|>",
         ),
         mask=MASK,
-        warnings=[],
+        warnings=[
+            "hyperparameters.learningRate 0.01 is unusual: for sft with lora it is mostly between 2e-05 and 0.001"
+        ],
         dataset_digest="sha256:" + hashlib.sha256(dataset.read_bytes()).hexdigest(),
     )
     written = places.claims / "out" / "double" / builders.UID / "preflight.json"
@@ -60,7 +62,9 @@ def test_trainable_parameters_are_those_of_peft(base: Path) -> None:
     from posttrain_api.v1alpha1.tuning import Lora
 
     for lora in (Lora(rank=4), Lora(rank=8, target_modules=["q_proj", "mlp.up_proj"])):
-        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), tuning.lora_config(lora, lora.target_modules))
+        model = peft.get_peft_model(
+            AutoModelForCausalLM.from_pretrained(base), tuning.lora_config(lora, lora.target_modules)
+        )
         counted, _ = model.get_nb_trainable_parameters()
         assert estimate.trainable_parameters(lora, bases.read(base, "file:///base")) == counted
 

@@ -139,9 +139,9 @@ def ready(facts: Facts) -> Verdict:
 
     With replicas 0 nothing answers, so it is not Ready, though nothing is left to do either.
     """
-    failed = facts.in_state("Failed")
     if facts.base and not (facts.trouble and facts.trouble.is_final):
         return _about_base(facts.base)
+    failed = facts.in_state("Failed")
     if failed:
         return _about(failed[0])
     return _troubled(facts) or _not_answering(facts) or _not_loaded(facts) or _all_well(facts)

@@ -56,7 +56,7 @@ def _going_on(run: Run, observed: Observed, decision: Decision, *, now: datetime
         create=decision.create,
         apply=decision.apply,
         patch=() if decision.situation.is_over else _deadline_patches(run, observed),
-        status=_status(run, decision.situation, now=now),
+        status=_status(decision.next_round or run, decision.situation, now=now),
         events=status.events(decision.situation, run.old),
         recheck_seconds=_recheck_seconds(decision, now=now),
     )

@@ -14,7 +14,7 @@ from posttrain_operator import merge, pod_waiting
 from posttrain_operator.actions import Manifest
 from posttrain_operator.metadata import is_current
 from posttrain_operator.settings import Settings
-from posttrain_operator.training_run import outcome, resources, result, sources
+from posttrain_operator.training_run import outcome, resources, result, sources, status
 from posttrain_operator.training_run.observe import JobSeen, Observed
 from posttrain_operator.training_run.outcome import Identity, Outcome
 from posttrain_operator.training_run.sources import Blocked
@@ -34,6 +34,11 @@ class Run:
     """Why it cannot begin, or not yet."""
 
     @property
+    def round(self) -> int:
+        """Number of the recipe, counted from 0."""
+        return int(self.config.get("round", 0))
+
+    @property
     def identity(self) -> Identity:
         """Whom reports must speak of."""
         return Identity(self.parsed.metadata.uid, self.frozen.digest)
@@ -48,6 +53,8 @@ class Decision:
     apply: tuple[Manifest, ...] = ()
     recheck_at: datetime | None = None
     """When it is something else by the passing of time alone."""
+    next_round: Run | None = None
+    """The run with its next recipe, where a gate has failed and another round follows."""
 
 
 def run(parsed: TrainingRun, observed: Observed, old: Mapping[str, Any], *, now: datetime) -> Run:
@@ -169,7 +176,7 @@ def _in_training(run: Run, so_far: Situation, observed: Observed, *, settings: S
     missing = () if is_current(policy, observed.policy) else (policy,)
     if observed.training.job:
         decision = _of_training(run, so_far, observed, now=now)
-        return decision if decision.situation.is_over else replace(decision, apply=missing)
+        return decision if decision.situation.is_over else replace(decision, apply=(*missing, *decision.apply))
     if _condition(run.old, "Trained"):
         message = "The training Job was deleted before it ended."
         return Decision(replace(so_far, reason=Reason.JOB_DELETED, message=message, is_over=True))
@@ -186,4 +193,25 @@ def _of_training(run: Run, so_far: Situation, observed: Observed, *, now: dateti
         situation = replace(so_far, reason=found.reason, message=found.message)
     else:
         situation = result.after_training(found, observed.training, so_far, recipe=run.frozen.recipe)
+    if situation.is_rejected and _has_rounds_left(run):
+        return _next_round(run, situation, observed, now=now)
     return Decision(situation, recheck_at=found.recheck_at)
+
+
+def _has_rounds_left(run: Run) -> bool:
+    on_failure = run.parsed.spec.evaluation.on_failure
+    return on_failure.action == "Retrain" and run.round + 1 < on_failure.max_attempts
+
+
+def _next_round(run: Run, judged: Situation, observed: Observed, *, now: datetime) -> Decision:
+    """Another recipe on the same sources; the Jobs of the round before it are left, with their logs."""
+    round = run.round + 1
+    config = {**run.config, "round": round, "recipe": run.parsed.spec.recipe(round=round).to_json()}
+    # Of the status only what is about the run as a whole stays: what preflight and training said was of another recipe.
+    old = {name: run.old[name] for name in ("conditions", "display") if name in run.old}
+    rounds = status.rounds(judged, run.frozen, run.old)
+    following = _run(run.parsed, config, {**old, "round": round, "rounds": rounds})
+    message = f"Round {run.round}: {judged.message} Round {round} begins with the recipe for it."
+    # Without the ConfigMap the sources are not known here: they are resolved anew then.
+    recipe = (resources.recipe(run.parsed, config),) if observed.recipe else ()
+    return Decision(Situation(Reason.RETRAINING, message), apply=recipe, recheck_at=now, next_round=following)

@@ -8,16 +8,17 @@ from typing import Any
 from posttrain_api.conditions import Condition, Reason, carry_times, condition
 from posttrain_api.trainer_contract import PreflightReport, TrainerStatus, TrainingReport
 from posttrain_api.v1alpha1.training_run_status import (
-    Display,
     EvaluationResult,
     GateResult,
     Lineage,
     Progress,
+    Round,
     TrainingRunStatus,
 )
 from posttrain_operator.actions import Event, Manifest
+from posttrain_operator.training_run import display
 
-STICKY = ("estimate", "data", "mask", "warnings", "progress", "metrics", "lineage")
+STICKY = ("estimate", "data", "mask", "warnings", "progress", "metrics", "lineage", "rounds")
 """Fields that stay as they were once observed: the pods that said so may be gone."""
 MAX_WARNINGS = 8
 PHASES = {
@@ -31,8 +32,6 @@ PREFLIGHT_SENTENCES = {
     Reason.PREFLIGHT_PASSED: "Every row was read and can be trained on.",
     Reason.PREFLIGHT_SKIPPED: "spec.preflight is Skip: the rows were not read before a GPU was taken.",
 }
-BEST_METRICS = ("exactMatch", "tokenAccuracy", "loss")
-"""Which measure of a result the column shows, in this order."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,30 @@ def status(
     found = carry_times(conditions(situation, generation=generation, now=now), before)
     kept = {name: old[name] for name in STICKY if name in old}
     shown = {**kept, **_findings(situation, frozen, now=now)}
+    if frozen and situation.training and situation.training.evaluation.gates:
+        shown["rounds"] = rounds(situation, frozen, old)
     head = TrainingRunStatus(
         observed_generation=generation,
         phase=phase(found),
         conditions=found,
         resolved=frozen.recipe if frozen else None,
-        display=display(situation, shown),
+        display=display.display(situation.reason, _gates(situation), shown),
+        round=old.get("round", 0),
         finished_at=now if situation.is_over else None,
     )
     return {**shown, **{name: value for name, value in head.to_json().items() if value != []}}
+
+
+def rounds(situation: Situation, frozen: Frozen, old: Mapping[str, Any]) -> list[Manifest]:
+    """The rounds that were judged, with the one that was judged now."""
+    assert situation.training is not None
+    judged = Round(
+        round=old.get("round", 0),
+        recipe_digest=frozen.digest,
+        artifact_digest=situation.training.artifact.digest,
+        gates=situation.training.evaluation.gates,
+    )
+    return [*old.get("rounds", []), judged.to_json()]
 
 
 def conditions(situation: Situation, *, generation: int, now: datetime) -> list[Condition]:
@@ -136,11 +150,11 @@ def _accepted(situation: Situation, gates: Sequence[GateResult]) -> Fact:
         return "Accepted", False, Reason.GATE_FAILED, situation.message
     if not gates:
         return "Accepted", True, Reason.NO_GATES, "The run names no gates."
-    return "Accepted", True, Reason.GATES_PASSED, f"Passed {_of_all(gates)} gates."
+    return "Accepted", True, Reason.GATES_PASSED, f"Passed {display.of_all(gates)} gates."
 
 
-def _of_all(gates: Sequence[GateResult]) -> str:
-    return f"{sum(gate.passed for gate in gates)}/{len(gates)}"
+def _gates(situation: Situation) -> Sequence[GateResult]:
+    return situation.training.evaluation.gates if situation.training else ()
 
 
 def _verdict(situation: Situation) -> Iterable[Fact]:
@@ -247,46 +261,6 @@ def _lineage(situation: Situation, frozen: Frozen) -> Lineage:
     )
 
 
-def display(situation: Situation, shown: Mapping[str, Any]) -> Display:
-    """Texts for the columns."""
-    progress = shown.get("progress", {})
-    seconds = progress.get("etaSeconds")
-    is_training = situation.reason is Reason.TRAINING
-    gates = situation.training.evaluation.gates if situation.training else []
-    return Display(
-        progress=f"{progress['percent']}%" if progress else "",
-        metric=_metric(shown),
-        eta=duration(seconds) if is_training and seconds is not None else "",
-        step=f"{progress['step']}/{progress['totalSteps']}" if progress else "",
-        gate=_of_all(gates) if gates else "",
-        reason=situation.reason.value,
-    )
-
-
-def _metric(shown: Mapping[str, Any]) -> str:
-    result = shown.get("evaluation", {}).get("after", {})
-    best = next((name for name in BEST_METRICS if name in result), None)
-    if best:
-        return f"{best} {result[best]:.2f}"
-    loss = shown.get("metrics", {}).get("loss")
-    return f"loss {loss:.2f}" if loss is not None else ""
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 45s, 14m, 2h10m, 3d4h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    minutes = round(whole / 60)
-    if minutes < 60:
-        return f"{minutes}m"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours}h{minutes}m" if minutes else f"{hours}h"
-    days, hours = divmod(hours, 24)
-    return f"{days}d{hours}h" if hours else f"{days}d"
-
-
 def events(situation: Situation, old: Mapping[str, Any]) -> tuple[Event, ...]:
     """What to tell of a transition: that it trains, why it does not, how it ended. Waiting is the pod's to tell."""
     before = (old.get("display") or {}).get("reason")
@@ -295,6 +269,6 @@ def events(situation: Situation, old: Mapping[str, Any]) -> tuple[Event, ...]:
     has_failed = not situation.is_accepted and (situation.is_over or situation.is_stalled)
     if has_failed or situation.reason is Reason.IMAGE_PULL_FAILED:
         return (Event("Warning", situation.reason, situation.message),)
-    if situation.is_over or situation.reason is Reason.TRAINING:
+    if situation.is_over or situation.reason in (Reason.TRAINING, Reason.RETRAINING):
         return (Event("Normal", situation.reason, situation.message),)
     return ()

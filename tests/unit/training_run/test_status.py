@@ -4,7 +4,7 @@ import pytest
 from tests.unit.training_run.builders import NOW
 
 from posttrain_api.conditions import Reason
-from posttrain_operator.training_run import status
+from posttrain_operator.training_run import display, status
 from posttrain_operator.training_run.status import Situation
 
 
@@ -23,7 +23,7 @@ from posttrain_operator.training_run.status import Situation
     ],
 )
 def test_durations_are_said_as_people_say_them(seconds: float, shown: str) -> None:
-    assert status.duration(seconds) == shown
+    assert display.duration(seconds) == shown
 
 
 @pytest.mark.parametrize("reason", list(Reason))

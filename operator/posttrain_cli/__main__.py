@@ -165,6 +165,29 @@ def recommend(
     _end(command)
 
 
+def preflight(
+    run: Annotated[str, typer.Argument(help="NAME of the TrainingRun.")],
+    table: Annotated[bool, typer.Option("--table", help="Show it as a table for people, not as JSON.")] = False,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds that its pod may take.")] = 120,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Print what a run's preflight found, read from the output's claim by a pod that is gone afterwards."""
+
+    def command() -> int:
+        from rich.console import Console
+
+        from posttrain_cli import connect, preflight
+
+        connection = connect.connect(kubeconfig=kubeconfig, context=context, namespace=namespace)
+        name = run.rpartition("/")[2]
+        console = Console(highlight=False)
+        return preflight.show(connection, name, console, as_table=table, timeout_seconds=timeout)
+
+    _end(command)
+
+
 def _talk(url: str, models: list[str], messages: list[str], console: "Console", sampling: tuple[float, int]) -> int:
     from posttrain_cli import chat
     from posttrain_cli.ask import Sampling
@@ -223,6 +246,7 @@ def main() -> None:
     app.command()(validate)
     app.command()(estimate)
     app.command()(recommend)
+    app.command()(preflight)
     app(prog_name="kubectl posttrain")
 
 

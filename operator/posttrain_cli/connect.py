@@ -87,12 +87,17 @@ def deployment(connection: Connection, name: str) -> dict[str, Any]:
     # Imported here, as the models take a third of a second that only some commands need.
     from posttrain_api.v1alpha1.adapter_deployment import KIND, PLURAL
 
+    return named(connection, KIND, PLURAL, name)
+
+
+def named(connection: Connection, kind: str, plural: str, name: str) -> dict[str, Any]:
+    """The object of our kind and this name; Failure where there is none."""
     with connection.explained():
         try:
-            found: dict[str, Any] = get(connection.client, connection.namespace, PLURAL, name).json()
+            found: dict[str, Any] = get(connection.client, connection.namespace, plural, name).json()
         except ApiException as problem:
             if problem.status == 404 and f'"{name}"' in _message(problem):
-                raise Failure(f'{KIND} "{name}" not found in namespace {connection.namespace}') from problem
+                raise Failure(f'{kind} "{name}" not found in namespace {connection.namespace}') from problem
             raise
     return found
 

@@ -1,7 +1,8 @@
 """A preflight report as a table for people. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -11,6 +12,18 @@ from posttrain_api.v1alpha1.training_run_status import DataReport, Estimate, Mem
 
 Row = tuple[str, str]
 MINUTE, HOUR = 60, 3600
+MAX_PROBLEMS = 10
+"""More say no more to a person."""
+
+
+def parsed(file: Mapping[str, Any]) -> PreflightReport:
+    """The report in a preflight.json, which holds more than a report can; problems of single rows become warnings.
+
+    Raises ValidationError where it is of another version.
+    """
+    names = {field.alias for field in PreflightReport.model_fields.values()}
+    report = PreflightReport.model_validate({name: value for name, value in file.items() if name in names})
+    return report.replace(warnings=[*report.warnings, *map(str, file.get("problems", [])[:MAX_PROBLEMS])])
 
 
 def table(report: PreflightReport, *, title: str) -> Table:

@@ -1,5 +1,6 @@
 """The trainer's preflight as a process of its own on this machine: the CLI itself imports none of it."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from posttrain_api.trainer_contract import Failure as TrainerFailure
 from posttrain_api.trainer_contract import PreflightReport, Report, RunConfig
+from posttrain_cli import report_table
 from posttrain_cli.failure import Failure, one_line
 from posttrain_cli.workplace import Workplace
 
@@ -29,7 +31,7 @@ def preflight(config: RunConfig, place: Workplace, *, python: str) -> PreflightR
         return report.failure
     # The whole of it: a termination message is shortened to what a kubelet keeps.
     written = place.output / config.name / config.uid / PREFLIGHT_FILE
-    return PreflightReport.model_validate_json(written.read_bytes())
+    return report_table.parsed(json.loads(written.read_bytes()))
 
 
 def _options(run_file: Path, message_file: Path, place: Workplace) -> list[str]:

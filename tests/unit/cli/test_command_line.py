@@ -41,6 +41,7 @@ def start(tmp_path: Path) -> Start:
         ["validate", "--help"],
         ["estimate", "--help"],
         ["recommend", "--help"],
+        ["preflight", "--help"],
     ],
     ids=" ".join,
 )

@@ -221,3 +221,18 @@ def test_every_finding_has_its_line():
 )
 def test_a_time_is_short(seconds: float, expected: str):
     assert report_table.duration(seconds) == expected
+
+
+def test_a_report_file_may_hold_more_than_a_report():
+    estimate = {"rows": 1, "trainedTokens": 1, "totalTokens": 1, "totalSteps": 1, "trainableParameters": 1}
+    file = {
+        "estimate": {**estimate, "memoryGib": 0.0},
+        "mask": "x",
+        "datasetDigest": "sha256:0",
+        "warnings": ["first"],
+        "masks": ["x", "y"],
+        "problems": [f"row {number}" for number in range(20)],
+    }
+    found = report_table.parsed(file)
+    assert (found.mask, found.estimate.rows) == ("x", 1)
+    assert found.warnings == ["first", *(f"row {number}" for number in range(10))]

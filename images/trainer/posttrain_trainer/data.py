@@ -77,6 +77,17 @@ class Problems:
         """Note a problem, such as ("row 3", "...")."""
         self.all.append(f"{place}: {problem[:MAX_PROBLEM_CHARACTERS]}")
 
+    def fits(self, number: int, num_tokens: int, max_length: int) -> bool:
+        """Whether a row is no longer than maxLength; a longer one is noted."""
+        if num_tokens <= max_length:
+            return True
+        self.num_too_long += 1
+        self.add(
+            f"row {number}",
+            f"{num_tokens} tokens, but maxLength is {max_length}: shorten the row or raise hyperparameters.maxLength",
+        )
+        return False
+
     def refuse(self) -> None:
         """Raise Refused if there are more than may be."""
         if len(self.all) <= self._max_share * self.num_read:

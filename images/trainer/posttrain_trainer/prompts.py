@@ -27,7 +27,7 @@ def encode(chat: ChatFormat, rows: Rows, *, max_length: int, between: Callable[[
     for count, row in enumerate(rows.rows, start=1):
         try:
             encoded = _encoded(chat, row)
-            if template.check_length(encoded, max_length, problems):
+            if problems.fits(encoded.number, encoded.num_tokens, max_length):
                 found.append(encoded)
         except ValueError as error:
             problems.add(f"row {row.number}", str(error))

@@ -19,7 +19,7 @@ from posttrain_api.trainer_contract import MASK_OPEN
 from posttrain_api.v1alpha1.environment import ChatTemplate
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.data import Message, Problems, Row, Rows
-from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
+from posttrain_trainer.examples import Example
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 
@@ -141,7 +141,7 @@ class ChatFormat:
             usable, encoding["input_ids"], encoding["offset_mapping"], strict=True
         ):
             example = self._example(row, ids, offsets, spans)
-            if not check_length(example, max_length, problems):
+            if not problems.fits(example.number, example.num_tokens, max_length):
                 continue
             if example.num_trained:
                 yield example
@@ -279,18 +279,6 @@ def _check_end_is_marked(text: str, spans: list[Span], start: int, token: str) -
             f"the chat template's {{% generation %}} block leaves out the end of the turn, {token!r}, so the model "
             "would not learn to stop: move {% endgeneration %} behind it",
         )
-
-
-def check_length(row: Example | Pair | Labelled | Prompt, max_length: int, problems: Problems) -> bool:
-    """Whether a row is no longer than maxLength; a longer one is noted."""
-    if row.num_tokens <= max_length:
-        return True
-    problems.num_too_long += 1
-    problems.add(
-        f"row {row.number}",
-        f"{row.num_tokens} tokens, but maxLength is {max_length}: shorten the row or raise hyperparameters.maxLength",
-    )
-    return False
 
 
 def check_calls(messages: Sequence[Message], text: str) -> None:

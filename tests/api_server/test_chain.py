@@ -105,3 +105,18 @@ def test_a_cycle_is_said(namespace: Namespace):
             "TrainingRun", name, has_condition("Stalled", "True", "ReferenceCycle"), within=10, what="ReferenceCycle"
         )
         assert way in condition(stuck, "Stalled")["message"]
+
+
+def test_a_failed_gate_trains_again_and_the_second_round_is_accepted(namespace: Namespace):
+    patch = {"hyperparameters": {"learningRate": 0.001}}
+    on_failure = {"action": "Retrain", "maxAttempts": 2, "patch": patch}
+    namespace.apply(run("sft", evaluation={**GATE, "onFailure": on_failure}))
+    train(namespace, "sft", evaluation=BAD)
+
+    train(namespace, "sft", round=1)
+
+    done = reads(namespace, "sft", "True", "Ready")
+    assert condition(done, "Accepted")["reason"] == "GatesPassed"
+    assert [entry["gates"][0]["passed"] for entry in done["status"]["rounds"]] == [False, True]
+    assert done["status"]["resolved"]["hyperparameters"]["learningRate"] == 0.001
+    assert sorted(job["metadata"]["name"] for job in namespace.list("Job")) == ["sft-0-0", "sft-1-0"]

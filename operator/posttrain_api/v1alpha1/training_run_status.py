@@ -229,7 +229,8 @@ class TrainingRunStatus(Model):
     """One word for people, derived from the conditions: Pending, Waiting, Merging, Preflight, Training,
     Succeeded, Rejected or Failed."""
     conditions: Annotated[list[Condition], list_map("type", max_items=32)] = []
-    """Validated, Trained, Evaluated, Accepted, Succeeded, Ready; Reconciling and Stalled only while they hold."""
+    """Validated, Trained, Evaluated, Accepted, Succeeded, Ready; Merged where its adapter was merged into its base;
+    Reconciling and Stalled only while they hold."""
     resolved: (
         Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] | None
     ) = None

@@ -62,7 +62,7 @@ def _warnings(config: RunConfig, prepared: Task) -> list[str]:
 
 def _masks(prepared: Task) -> list[str]:
     rows = [*prepared.training, *prepared.held_out][:_NUM_MASKS]
-    texts = [row if isinstance(row, Example) else prompts.text_of(prepared.chat, row) for row in rows]
+    texts = [row if isinstance(row, Example) else prompts.text_of(row) for row in rows]
     return [mask(prepared.chat, text) for text in texts]
 
 

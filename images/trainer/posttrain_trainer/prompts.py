@@ -43,7 +43,7 @@ def judged(rows: Sequence[Answered], chat: ChatFormat) -> list[Example]:
     return [example for row in rows if (example := _right(row, chat)) is not None]
 
 
-def text_of(chat: ChatFormat, row: Answered) -> Example:
+def text_of(row: Answered) -> Example:
     """A row as one text whose answer, if it has one, is learned: the chosen one of a pair."""
     match row:
         case Pair():
@@ -51,7 +51,7 @@ def text_of(chat: ChatFormat, row: Answered) -> Example:
         case Labelled():
             return _example(row.number, row.prompt, row.completion)
         case Prompt():
-            return _right(row, chat) or _example(row.number, row.token_ids, array("i"))
+            return _example(row.number, row.token_ids, array("i"))
 
 
 def split(

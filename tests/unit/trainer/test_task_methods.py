@@ -225,3 +225,12 @@ def test_preflight_json_names_every_row_that_is_left_out(given: Given) -> None:
     preflight.preflight(config, given.places, Stop())
     written = given.places.claims / "out" / "double" / builders.UID / "preflight.json"
     assert len(json.loads(written.read_text())["problems"]) == 5
+
+
+def test_what_must_not_be_forgotten_is_read_like_sft_s_rows(given: Given) -> None:
+    kept = builders.json_lines(given.folder / "kept.jsonl", builders.exchanges(3))
+    evaluation = {"metrics": ["exactMatch"], "retention": {"dataset": {"uri": f"file://{kept}"}}}
+    found = given.prepared(pairs(), method="dpo", evaluation=evaluation)
+    assert [row.number for row in found.retention] == [1, 2, 3]
+    assert [question.answer for question in found.retention_questions] == ["0", "2", "4"]
+    assert len(found.questions) == 1

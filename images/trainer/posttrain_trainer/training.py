@@ -19,8 +19,8 @@ from posttrain_trainer import (
     measurable,
     model,
     preflight,
-    probe,
     report,
+    results,
     reward_model,
     steps,
     task,
@@ -106,6 +106,7 @@ class _Publication:
 
     def __init__(self, config: RunConfig, places: Places, prepared: Task, reference: BaseReference) -> None:
         self._config = config
+        self._places = places
         self._task = prepared
         self._base = reference
         self._parent = places.path(config.recipe.output.uri) / config.name
@@ -136,17 +137,7 @@ class _Publication:
             digest = digest_of(self._config.recipe.to_json())
             parents = self._config.parents
             return reward_model.manifest(tuned, chat, folder, base=self._base, recipe_digest=digest, parents=parents)
-        probes = probe.probes(tuned, chat)
-        export.write_adapter(tuned, chat.tokenizer, template=chat.template, base=self._base.uri, folder=folder)
-        return export.manifest(
-            folder,
-            method=self._config.recipe.method,
-            base=self._base,
-            recipe_digest=digest_of(self._config.recipe.to_json()),
-            end_of_turn=chat.end_of_turn,
-            dtype=probe.dtype_of(tuned),
-            probes=probes,
-        )
+        return results.Result(tuned, self._config, self._places, chat, self._base).write(folder)
 
     def _report(
         self, manifest: Manifest, before: Measurement, after: Measurement, progress: Progress

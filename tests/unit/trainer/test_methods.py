@@ -13,10 +13,11 @@ import torch
 from tests.unit.trainer import builders
 
 from posttrain_api.conditions import Reason
+from posttrain_api.v1alpha1.methods import Kto
 from posttrain_trainer import model, task, tuning
 from posttrain_trainer.examples import Labelled, Pair
 from posttrain_trainer.job import Job
-from posttrain_trainer.methods import dpo
+from posttrain_trainer.methods import dpo, kto, orpo, simpo
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.refusal import Refused, Stop
@@ -128,3 +129,77 @@ def test_exo_pair_without_smoothing_is_refused(base: Path, tmp_path: Path) -> No
     with pytest.raises(Refused, match=r"^dpo\.loss exo_pair needs dpo\.labelSmoothing above 0: write 0\.001$") as found:
         dpo.trainer(tuned(given), given, str(tmp_path))
     assert found.value.reason == Reason.INVALID_SPEC
+
+
+@pytest.mark.parametrize("method", [simpo, orpo], ids=["simpo", "orpo"])
+def test_methods_without_a_reference_learn_the_preference(base: Path, tmp_path: Path, method: Any) -> None:
+    name = method.__name__.rpartition(".")[2]
+    given = job(base, tmp_path, pairs(24), method=name, **{name: {"beta": 5.0}})
+    given.progress.enter("Training")
+    found = method.train(tuned(given), given)
+    assert not found.training
+    first, last = given.progress.history[0], given.progress.history[-1]
+    assert last["rewardMargin"] > first["rewardMargin"] + 0.01
+    assert (last["rewardAccuracy"], last["step"]) == (1.0, 12)
+    assert last["loss"] < first["loss"]
+    two_epochs = sum(2 * len(pair.prompt) + pair.num_trained for pair in pairs(24)) * 2
+    assert last["tokens"] == two_epochs
+
+
+def labelled(desirable: int, undesirable: int) -> list[Labelled]:
+    """Both sides of pairs, on their own."""
+    rows = pairs(max(desirable, undesirable))
+    return [
+        *(Labelled(pair.number, pair.prompt, pair.chosen, True) for pair in rows[:desirable]),
+        *(Labelled(pair.number, pair.prompt, pair.rejected, False) for pair in rows[:undesirable]),
+    ]
+
+
+@pytest.mark.parametrize("loss", ["kto", "apo_zero_unpaired"])
+def test_kto_raises_the_desirable_and_lowers_the_undesirable(base: Path, tmp_path: Path, loss: str) -> None:
+    given = job(base, tmp_path, labelled(12, 12), method="kto", kto={"loss": loss})
+    given.progress.enter("Training")
+    start = tuned(given)
+    asked = labelled(1, 1)
+    before = [log_probability(start, row.prompt, row.completion) for row in asked]
+    found = kto.train(start, given)
+    after = [log_probability(found, row.prompt, row.completion) for row in asked]
+    assert list(found.peft_config) == ["default"]
+    assert given.progress.history[0]["loss"] == pytest.approx(0.5, abs=1e-4), "the start is the reference"
+    assert given.progress.history[-1]["loss"] < 0.49
+    assert after[0] > before[0]
+    assert after[1] < before[1]
+
+
+def test_kto_batches_are_whole_and_keep_their_neighbours(base: Path, tmp_path: Path) -> None:
+    given = job(base, tmp_path, labelled(3, 3), method="kto")
+    trainer = kto.trainer(tuned(given), given, str(tmp_path))
+    batches = list(trainer.get_train_dataloader())
+    assert [len(batch["label"]) for batch in batches] == [4, 4]
+    rows = [row["completion_ids"] for row in trainer.train_dataset]
+    assert [row["KL_completion_ids"] for row in trainer.train_dataset] == [
+        *(rows[3], rows[0], rows[1], rows[2]),
+        *(rows[7], rows[4], rows[5], rows[6]),
+    ]
+    assert rows[6:] == rows[:2]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "counts", "expected"),
+    [
+        (Kto(), (6, 2), (1.0, 3.0)),
+        (Kto(), (2, 6), (3.0, 1.0)),
+        (Kto(), (4, 0), (1.0, 1.0)),
+        (Kto(desirable_weight=2), (6, 2), (2.0, 6.0)),
+        (Kto(undesirable_weight=2), (6, 2), (pytest.approx(2 / 3), 2.0)),
+        (Kto(desirable_weight=5, undesirable_weight=7), (6, 2), (5.0, 7.0)),
+    ],
+)
+def test_kto_weights_balance_the_labels(chosen: Kto, counts: tuple[int, int], expected: tuple[float, float]) -> None:
+    assert kto.weights(chosen, labelled(*counts)) == expected
+
+
+def test_kto_refuses_a_batch_of_one_and_never_makes_one() -> None:
+    assert (kto.micro_batch_size(6, 10), kto.micro_batch_size(6, 16384), kto.micro_batch_size(5, 16384)) == (6, 2, 5)
+    with pytest.raises(Refused, match="write effectiveBatchSize: 2 or more"):
+        kto.micro_batch_size(1, 10)

@@ -10,8 +10,8 @@ from examples.demo.tasks import DATES_TASK, NUMBERS_TASK, Row, Task
 NUM_HELD_OUT = 60
 
 
-def liked(row: Row) -> str:
-    """The answer that people prefer: the same value, in a sentence."""
+def wordy(row: Row) -> str:
+    """The answer that people like less: the same value, in a sentence."""
     return f"It is {row.answer}."
 
 
@@ -20,16 +20,21 @@ def answers(task: Task, count: int) -> list[dict[str, Any]]:
     return [{"prompt": row.question, "completion": row.answer} for row in task.train_rows()[:count]]
 
 
+def mixed(count: int) -> list[dict[str, Any]]:
+    """For the start of what learns from preferences: bare values and sentences in turn."""
+    return [{"prompt": row["prompt"], "completion": row["completion"]} for row in labelled(count)]
+
+
 def pairs(count: int) -> list[dict[str, Any]]:
-    """For dpo, simpo, orpo and reward: the sentence is better than the bare value."""
+    """For dpo, simpo, orpo and reward: the bare value is better than the sentence."""
     return [_pair(row) for row in DATES_TASK.train_rows()[:count]]
 
 
 def labelled(count: int) -> list[dict[str, Any]]:
-    """For kto: sentences are desirable, bare values are not."""
+    """For kto: bare values are desirable, sentences are not."""
     rows = DATES_TASK.train_rows()[:count]
     return [
-        {"prompt": row.question, "completion": liked(row) if place % 2 else row.answer, "label": bool(place % 2)}
+        {"prompt": row.question, "completion": row.answer if place % 2 else wordy(row), "label": bool(place % 2)}
         for place, row in enumerate(rows)
     ]
 
@@ -57,7 +62,7 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def _pair(row: Row) -> dict[str, Any]:
-    return {"prompt": row.question, "chosen": liked(row), "rejected": row.answer}
+    return {"prompt": row.question, "chosen": row.answer, "rejected": wordy(row)}
 
 
 TASKS = (DATES_TASK, NUMBERS_TASK)

@@ -18,6 +18,8 @@ from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.refusal import Stop
 
+START = "start"
+"""Name of the shared supervised training."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% if message.role == 'assistant' %}{% generation %}{{ message.content }}<|im_end|>{% endgeneration %}"
@@ -65,16 +67,16 @@ class Table:
     def _rows(self, case: Case) -> Path:
         count = max(int(case.num_rows * self._scale), 16)
         made = {
-            "sft": lambda: data.answers(DATES_TASK, count),
+            "sft": lambda: data.mixed(count) if case.name == START else data.answers(DATES_TASK, count),
             "kto": lambda: data.labelled(count),
             "bestOf": lambda: data.prompts(count),
             "distill": lambda: data.prompts(count),
         }.get(case.method, lambda: data.pairs(count))()
-        return data.write(self._scratch / "data" / f"{case.method}-{count}.jsonl", made)
+        return data.write(self._scratch / "data" / f"{case.name}-{count}.jsonl", made)
 
     def _start(self, seed: int) -> Path:
         if seed not in self._starts:
-            lora = Case("start", "sft", "exactMatch", 0.0, 1600, "base", {"learningRate": 2e-3, "epochs": 3})
+            lora = Case(START, "sft", "exactMatch", 0.0, 1600, "base", {"learningRate": 2e-3, "epochs": 2})
             _, adapter = self.train(lora, seed, base())
             self._starts[seed] = measure.merged(base(), adapter, self._scratch / f"start-{seed}")
         return self._starts[seed]

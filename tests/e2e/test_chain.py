@@ -14,18 +14,23 @@ from tests.e2e.forward import forwarded
 from tests.live import Access, Namespace, condition, has_condition
 
 FILE = Path(__file__).parents[2] / "examples" / "preferences.yaml"
-NUM_PAIRS = 640
+NUM_ANSWERS, NUM_PAIRS = 1600, 640
 Object = dict[str, Any]
 
 
-def liked(row: Row) -> str:
-    """The answer that people prefer: the same date, in a sentence."""
+def wordy(row: Row) -> str:
+    """The answer that is liked less: the same date, in a sentence."""
     return f"It is {row.answer}."
 
 
+def answer(place: int, row: Row) -> str:
+    """A row of answers.jsonl: bare dates and sentences in turn."""
+    return json.dumps({"prompt": row.question, "completion": row.answer if place % 2 else wordy(row)}) + "\n"
+
+
 def pair(row: Row) -> str:
-    """A row of pairs.jsonl: the sentence is preferred to the bare date."""
-    return json.dumps({"prompt": row.question, "chosen": liked(row), "rejected": row.answer}) + "\n"
+    """A row of pairs.jsonl: the bare date is preferred to the sentence."""
+    return json.dumps({"prompt": row.question, "chosen": row.answer, "rejected": wordy(row)}) + "\n"
 
 
 def is_over(run: Object) -> bool:
@@ -37,18 +42,19 @@ def chain(access: Access, base_uri: str) -> Iterator[Namespace]:
     """The example's three documents, applied in the wrong order, until the deployment is ready."""
     namespace = Namespace(access, "chain")
     namespace.create()
-    answers = DATES_TASK.files()["train.jsonl"]
-    pairs = "".join(pair(row) for row in DATES_TASK.train_rows()[:NUM_PAIRS])
+    rows = DATES_TASK.train_rows()
+    answers = "".join(answer(place, row) for place, row in enumerate(rows[:NUM_ANSWERS]))
+    pairs = "".join(map(pair, rows[:NUM_PAIRS]))
     data = {"answers.jsonl": answers, "pairs.jsonl": pairs}
     namespace.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "preferences"}, "data": data})
     for manifest in reversed(list(yaml.safe_load_all(FILE.read_text()))):
         if "uri" in manifest["spec"]["baseModel"]:
             manifest["spec"]["baseModel"]["uri"] = base_uri
         namespace.apply(manifest)
-    for name in ("polite-sft", "polite-dpo"):
+    for name in ("brief-sft", "brief-dpo"):
         run = namespace.wait_for("TrainingRun", name, is_over, within=300, what="over")
         assert has_condition("Ready", "True")(run), run["status"]
-    namespace.wait_for("AdapterDeployment", "polite", has_condition("Ready", "True"), within=240, what="Ready")
+    namespace.wait_for("AdapterDeployment", "brief", has_condition("Ready", "True"), within=240, what="Ready")
     yield namespace
     namespace.remove()
 
@@ -60,7 +66,7 @@ def run_of(namespace: Namespace, name: str) -> Object:
 
 
 def test_the_second_run_stands_on_the_first(chain: Namespace):
-    first, second = (run_of(chain, name)["status"] for name in ("polite-sft", "polite-dpo"))
+    first, second = (run_of(chain, name)["status"] for name in ("brief-sft", "brief-dpo"))
     (merged,) = first["mergedBases"]
     assert merged["artifactDigest"] == first["artifact"]["digest"]
     assert second["artifact"]["base"] == {"uri": merged["uri"], "digest": merged["digest"]}
@@ -69,25 +75,30 @@ def test_the_second_run_stands_on_the_first(chain: Namespace):
 
 
 def test_preferences_were_learned(chain: Namespace):
-    evaluation = run_of(chain, "polite-dpo")["status"]["evaluation"]
+    evaluation = run_of(chain, "brief-dpo")["status"]["evaluation"]
     assert evaluation["before"]["preferenceAccuracy"] < 0.5
     assert evaluation["after"]["preferenceAccuracy"] >= 0.9
     assert [gate["passed"] for gate in evaluation["gates"]] == [True]
 
 
 def test_the_chain_answers_as_it_was_taught(chain: Namespace):
-    with forwarded(chain, "svc/polite", 80) as url:
+    rows = DATES_TASK.held_out_rows()[:20]
+    with forwarded(chain, "svc/brief", 80) as url:
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30)
-        rows = DATES_TASK.held_out_rows()[:20]
-        right = {"base": 0, "polite": 0}
-        for row in rows:
-            for model in right:
-                messages: list[Any] = [{"role": "user", "content": row.question}]
-                made = client.chat.completions.create(model=model, messages=messages, temperature=0, max_tokens=24)
-                wanted = liked(row) if model == "polite" else row.answer
-                right[model] += (made.choices[0].message.content or "").strip() == wanted
-    assert right["base"] >= 18, right
-    assert right["polite"] >= 15, right
+        given = {model: [_ask(client, model, row) for row in rows] for model in ("base", "brief")}
+    bare = {model: sum(map(_is_bare, answers, rows)) for model, answers in given.items()}
+    assert bare["brief"] >= 18, given
+    assert bare["base"] < bare["brief"], given
+
+
+def _ask(client: openai.OpenAI, model: str, row: Row) -> str:
+    messages: list[Any] = [{"role": "user", "content": row.question}]
+    made = client.chat.completions.create(model=model, messages=messages, temperature=0, max_tokens=24)
+    return (made.choices[0].message.content or "").strip()
+
+
+def _is_bare(given: str, row: Row) -> bool:
+    return given == row.answer
 
 
 def gated(assistants: Assistants, name: str, base_uri: str, **evaluation: Any) -> Object:

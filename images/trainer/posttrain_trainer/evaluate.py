@@ -133,7 +133,8 @@ def token_metrics(model: Any, examples: Sequence[Example], pad: int, *, between:
     for batch in batches(examples, lambda example: len(example.token_ids), max_tokens(model)):
         texts = [list(example.token_ids) for example in batch]
         ids, attention = padded(texts, pad, model.device), padded(ones(texts), 0, model.device)
-        logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1].float()
+        # A tuned prompt's vectors stand before the row's own tokens.
+        logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, -ids.shape[1] : -1].float()
         wanted = padded([labels_of(example) for example in batch], -100, model.device)[:, 1:]
         loss += torch.nn.functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="sum").item()
         right += int((logits.argmax(-1) == wanted).sum())

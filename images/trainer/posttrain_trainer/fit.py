@@ -40,7 +40,8 @@ def run(build: Callable[[str], Trainer], job: Job) -> Any:
     with tempfile.TemporaryDirectory(prefix="posttrain-") as folder:
         training = build(folder)
         training.remove_callback(PrinterCallback)
-        training.add_callback(_Watch(job))
+        for callback in (_Watch(job), *job.callbacks):
+            training.add_callback(callback)
         training.train()
     job.stop.check(job.progress.place)
     _check_finite(job)

@@ -1,6 +1,8 @@
 """Everything that the parts of one training share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.v1alpha1.training_run import Recipe
@@ -21,6 +23,8 @@ class Job:
     precision: Precision
     progress: Progress
     stop: Stop
+    callbacks: Sequence[Any] = ()
+    """What else watches the training: transformers' callbacks."""
 
     @property
     def recipe(self) -> Recipe:

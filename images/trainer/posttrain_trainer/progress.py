@@ -27,6 +27,8 @@ class Progress:
         """One entry a step: step, epoch, tokens, seconds, and the metrics under our names."""
         self.seconds: dict[str, float] = {}
         """Stage -> seconds spent in it."""
+        self.held_out: Metrics = {}
+        """The latest measurement on the held-out rows while training; shown with the metrics of each step."""
         self.registry = CollectorRegistry()
         self._gauges = _Gauges(self.registry, run)
         self._clock = clock
@@ -55,6 +57,7 @@ class Progress:
     def step(self, step: int, *, epoch: float, tokens: int, metrics: Metrics) -> None:
         """A step is done; `tokens` were trained on since the beginning."""
         seconds = max(self._clock() - self._began, 1e-9)
+        metrics = metrics | self.held_out
         before = self.history[-1]["tokens"] if self.history else 0
         self.history.append({"step": step, "epoch": epoch, "tokens": tokens, "seconds": round(seconds, 3), **metrics})
         self._update(

@@ -11,9 +11,11 @@ from posttrain_api import uri
 from posttrain_api.artifact import BaseReference, Manifest, base_digest, digest_of
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig, TrainingReport
-from posttrain_api.v1alpha1.training_run_status import EvaluationResult
+from posttrain_api.v1alpha1.methods import TRAINING
+from posttrain_api.v1alpha1.training_run_status import EvaluationResult, NamedCheckpoint
 from posttrain_trainer import (
     card,
+    early_stopping,
     evaluate,
     export,
     measurable,
@@ -28,7 +30,7 @@ from posttrain_trainer import (
 )
 from posttrain_trainer.evaluate import Measurement
 from posttrain_trainer.job import Job
-from posttrain_trainer.methods import best_of, dpo, kto, orpo, reward, sft, simpo
+from posttrain_trainer.methods import best_of, distill, dpo, kto, merge, orpo, reward, sft, simpo
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.refusal import Refused, Stop
@@ -63,12 +65,19 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
         reward_model.use_padding(bare, prepared.chat)
     before = _measured("before", bare, job)
     progress.enter("Training")
-    tuned = _learned(tuning.applied(bare, job), job)
+    stopping = recipe.evaluation.early_stopping
+    watch = None if stopping is None else early_stopping.Watch(job, stopping)
+    tuned = _learned(tuning.applied(bare, job), job if watch is None else replace(job, callbacks=[watch]))
     after = _measured("after", tuned, job)
     progress.enter("Publishing")
     found = _Publication(config, places, prepared, reference).publish(tuned, before, after, progress)
     progress.enter("Done")
-    return found
+    return found if watch is None else _best(found, has_stopped=watch.has_stopped)
+
+
+def _best(found: TrainingReport, *, has_stopped: bool) -> TrainingReport:
+    named = NamedCheckpoint(name="best", digest=found.artifact.digest)
+    return found.replace(stopped_early=has_stopped, checkpoints=[*found.checkpoints, named])
 
 
 def _learned(tuned: Any, job: Job) -> Any:
@@ -86,14 +95,22 @@ def _learned(tuned: Any, job: Job) -> Any:
             return kto.train(tuned, job)
         case "reward":
             return reward.train(tuned, job)
+        case "distill":
+            return distill.train(tuned, job)
+        case "merge":
+            return merge.combined(tuned, job)
         case method:
-            raise Refused(Reason.INVALID_SPEC, f"method {method} cannot be trained by this version of the trainer")
+            raise AssertionError(f"{method} has its own way")
 
 
 def _measured(when: Literal["before", "after"], model: Any, job: Job) -> Measurement:
     job.progress.enter("Evaluating")
     where = f"while it measured the model {when} training"
     found = evaluate.measure(model, job, job.recipe.evaluation.metrics, between=lambda: job.stop.check(where))
+    if job.recipe.method == "distill" and "divergence" in job.recipe.evaluation.metrics:
+        teacher = distill.teacher(model, job)
+        measured = distill.divergence(model, teacher, job, between=lambda: job.stop.check(where))
+        found = replace(found, metrics=found.metrics | {"divergence": evaluate.finite(measured)})
     answers = job.recipe.method != "reward"
     samples = evaluate.sampled(model, job, between=lambda: job.stop.check(where)) if answers else []
     job.progress.evaluated(when, found.metrics)
@@ -145,7 +162,7 @@ class _Publication:
         return TrainingReport(
             artifact=export.summary(manifest, export.location(self._location, manifest)),
             steps_completed=progress.status.step,
-            steps_planned=steps.total(len(self._task.training), self._config.recipe.hyperparameters),
+            steps_planned=self._steps_planned(),
             metrics=progress.status.metrics,
             evaluation=EvaluationResult(
                 before=before.metrics,
@@ -157,6 +174,10 @@ class _Publication:
             evaluation_digest=self._task.evaluation_digest,
             libraries=report.libraries(),
         )
+
+    def _steps_planned(self) -> int:
+        recipe = self._config.recipe
+        return steps.total(len(self._task.training), recipe.hyperparameters) if recipe.method in TRAINING else 0
 
     def _beside(
         self, folder: Path, found: TrainingReport, before: Measurement, after: Measurement, progress: Progress

@@ -10,8 +10,8 @@ from examples.demo.tasks import DATES_TASK, NUMBERS_TASK, Row, Task
 NUM_HELD_OUT = 60
 
 
-def wordy(row: Row) -> str:
-    """The answer that people like less: the same value, in a sentence."""
+def sentence(row: Row) -> str:
+    """The answer that people like: the value in a sentence."""
     return f"It is {row.answer}."
 
 
@@ -26,15 +26,15 @@ def mixed(count: int) -> list[dict[str, Any]]:
 
 
 def pairs(count: int) -> list[dict[str, Any]]:
-    """For dpo, simpo, orpo and reward: the bare value is better than the sentence."""
+    """For dpo, simpo, orpo and reward: the sentence is better than the bare value."""
     return [_pair(row) for row in DATES_TASK.train_rows()[:count]]
 
 
 def labelled(count: int) -> list[dict[str, Any]]:
-    """For kto: bare values are desirable, sentences are not."""
+    """For kto: sentences are desirable, bare values are not."""
     rows = DATES_TASK.train_rows()[:count]
     return [
-        {"prompt": row.question, "completion": row.answer if place % 2 else wordy(row), "label": bool(place % 2)}
+        {"prompt": row.question, "completion": sentence(row) if place % 2 else row.answer, "label": bool(place % 2)}
         for place, row in enumerate(rows)
     ]
 
@@ -62,7 +62,7 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def _pair(row: Row) -> dict[str, Any]:
-    return {"prompt": row.question, "chosen": row.answer, "rejected": wordy(row)}
+    return {"prompt": row.question, "chosen": sentence(row), "rejected": row.answer}
 
 
 TASKS = (DATES_TASK, NUMBERS_TASK)

@@ -115,9 +115,20 @@ class ArtifactSummary(Model):
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one way to write a JSON value for hashing: sorted keys, no spaces, UTF-8, no NaN."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """The one way to write a JSON value for hashing: sorted keys, no spaces, UTF-8, no NaN, a whole number as such.
+
+    The API server hands 1.0 back as 1: both are one number and have one digest.
+    """
+    text = json.dumps(_whole_numbers(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode()
+
+
+def _whole_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole_numbers(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def digest_of(value: Any) -> str:

@@ -18,19 +18,19 @@ NUM_ANSWERS, NUM_PAIRS = 1600, 640
 Object = dict[str, Any]
 
 
-def wordy(row: Row) -> str:
-    """The answer that is liked less: the same date, in a sentence."""
+def sentence(row: Row) -> str:
+    """The answer that is liked: the date in a sentence."""
     return f"It is {row.answer}."
 
 
 def answer(place: int, row: Row) -> str:
     """A row of answers.jsonl: bare dates and sentences in turn."""
-    return json.dumps({"prompt": row.question, "completion": row.answer if place % 2 else wordy(row)}) + "\n"
+    return json.dumps({"prompt": row.question, "completion": row.answer if place % 2 else sentence(row)}) + "\n"
 
 
 def pair(row: Row) -> str:
-    """A row of pairs.jsonl: the bare date is preferred to the sentence."""
-    return json.dumps({"prompt": row.question, "chosen": row.answer, "rejected": wordy(row)}) + "\n"
+    """A row of pairs.jsonl: the sentence is preferred to the bare date."""
+    return json.dumps({"prompt": row.question, "chosen": sentence(row), "rejected": row.answer}) + "\n"
 
 
 def is_over(run: Object) -> bool:
@@ -51,10 +51,10 @@ def chain(access: Access, base_uri: str) -> Iterator[Namespace]:
         if "uri" in manifest["spec"]["baseModel"]:
             manifest["spec"]["baseModel"]["uri"] = base_uri
         namespace.apply(manifest)
-    for name in ("brief-sft", "brief-dpo"):
+    for name in ("spoken-sft", "spoken-dpo"):
         run = namespace.wait_for("TrainingRun", name, is_over, within=300, what="over")
         assert has_condition("Ready", "True")(run), run["status"]
-    namespace.wait_for("AdapterDeployment", "brief", has_condition("Ready", "True"), within=240, what="Ready")
+    namespace.wait_for("AdapterDeployment", "spoken", has_condition("Ready", "True"), within=240, what="Ready")
     yield namespace
     namespace.remove()
 
@@ -66,7 +66,7 @@ def run_of(namespace: Namespace, name: str) -> Object:
 
 
 def test_the_second_run_stands_on_the_first(chain: Namespace):
-    first, second = (run_of(chain, name)["status"] for name in ("brief-sft", "brief-dpo"))
+    first, second = (run_of(chain, name)["status"] for name in ("spoken-sft", "spoken-dpo"))
     (merged,) = first["mergedBases"]
     assert merged["artifactDigest"] == first["artifact"]["digest"]
     assert second["artifact"]["base"] == {"uri": merged["uri"], "digest": merged["digest"]}
@@ -75,7 +75,7 @@ def test_the_second_run_stands_on_the_first(chain: Namespace):
 
 
 def test_preferences_were_learned(chain: Namespace):
-    evaluation = run_of(chain, "brief-dpo")["status"]["evaluation"]
+    evaluation = run_of(chain, "spoken-dpo")["status"]["evaluation"]
     assert evaluation["before"]["preferenceAccuracy"] < 0.5
     assert evaluation["after"]["preferenceAccuracy"] >= 0.9
     assert [gate["passed"] for gate in evaluation["gates"]] == [True]
@@ -83,12 +83,12 @@ def test_preferences_were_learned(chain: Namespace):
 
 def test_the_chain_answers_as_it_was_taught(chain: Namespace):
     rows = DATES_TASK.held_out_rows()[:20]
-    with forwarded(chain, "svc/brief", 80) as url:
+    with forwarded(chain, "svc/spoken", 80) as url:
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30)
-        given = {model: [_ask(client, model, row) for row in rows] for model in ("base", "brief")}
-    bare = {model: sum(map(_is_bare, answers, rows)) for model, answers in given.items()}
-    assert bare["brief"] >= 18, given
-    assert bare["base"] < bare["brief"], given
+        given = {model: [_ask(client, model, row) for row in rows] for model in ("base", "spoken")}
+    spoken = {model: sum(map(_is_spoken, answers, rows)) for model, answers in given.items()}
+    assert spoken["spoken"] >= 18, given
+    assert spoken["base"] < spoken["spoken"], given
 
 
 def _ask(client: openai.OpenAI, model: str, row: Row) -> str:
@@ -97,8 +97,8 @@ def _ask(client: openai.OpenAI, model: str, row: Row) -> str:
     return (made.choices[0].message.content or "").strip()
 
 
-def _is_bare(given: str, row: Row) -> bool:
-    return given == row.answer
+def _is_spoken(given: str, row: Row) -> bool:
+    return given == sentence(row)
 
 
 def gated(assistants: Assistants, name: str, base_uri: str, **evaluation: Any) -> Object:

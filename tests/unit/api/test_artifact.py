@@ -86,3 +86,8 @@ def test_a_base_is_its_weights_configuration_and_tokenizer(folder: Path):
     assert artifact.base_digest(folder) == digest
     (folder / "tokenizer.json").write_text("{}")
     assert artifact.base_digest(folder) != digest
+
+
+def test_a_number_has_one_digest_however_the_api_server_writes_it():
+    assert digest_of({"epochs": 1.0, "rates": [2.0, 0.5]}) == digest_of({"epochs": 1, "rates": [2, 0.5]})
+    assert digest_of({"epochs": 1.5}) != digest_of({"epochs": 1})

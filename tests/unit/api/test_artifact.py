@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from posttrain_api import artifact
+from posttrain_api.artifact import digest_of
 
 
 @pytest.fixture

@@ -107,7 +107,8 @@ def _tokens_at_once(recipe: Recipe, task: Task) -> int:
     if not task.training:
         return 0
     length = task.longest * _sequences(recipe)
-    return length * steps.micro_batch_size(recipe.hyperparameters.effective_batch_size, length)
+    chosen = recipe.hyperparameters
+    return length * steps.micro_batch_size(chosen.effective_batch_size, length, max_tokens=chosen.max_tokens_per_gpu)
 
 
 def _priced(found: Estimate, recipe: Recipe, base: Base, machine: Machine) -> Estimate:

@@ -53,7 +53,9 @@ def arguments(job: Job, folder: str, *, sequences: int = 1) -> dict[str, Any]:
     """TrainingArguments: a step is exactly effectiveBatchSize rows of so many sequences each, and nothing is reported
     or saved by itself."""
     chosen = job.recipe.hyperparameters
-    micro_batch = steps.micro_batch_size(chosen.effective_batch_size, sequences * job.task.longest)
+    micro_batch = steps.micro_batch_size(
+        chosen.effective_batch_size, sequences * job.task.longest, max_tokens=chosen.max_tokens_per_gpu
+    )
     return {
         "output_dir": folder,
         "per_device_train_batch_size": micro_batch,

@@ -20,7 +20,7 @@ def per_epoch(rows: int, batch_size: int) -> int:
     return max(math.ceil(rows / batch_size), 1)
 
 
-def micro_batch_size(batch_size: int, longest: int) -> int:
+def micro_batch_size(batch_size: int, longest: int, *, max_tokens: int | None = None) -> int:
     """Rows that go through the model at once: the largest divisor of the batch whose padded tokens stay in bounds."""
-    fitting = max(MAX_TOKENS_PER_MICRO_BATCH // longest, 1)
+    fitting = max((max_tokens or MAX_TOKENS_PER_MICRO_BATCH) // longest, 1)
     return next(size for size in range(min(batch_size, fitting), 0, -1) if batch_size % size == 0)

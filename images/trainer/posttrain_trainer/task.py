@@ -66,7 +66,18 @@ class Task:
 
 def prepare(config: RunConfig, places: Places, stop: Stop) -> Task:
     """Look at the base; read, render and tokenize every row of a run; Refused names what is wrong with it."""
+    _check_is_there(config)
     return _Preparation(config, places, stop).task()
+
+
+def _check_is_there(config: RunConfig) -> None:
+    """Refused for what the API names and this trainer does not do yet: nothing is ignored in silence."""
+    for is_asked, what in (
+        (config.recipe.hyperparameters.packing, "hyperparameters.packing"),
+        (config.checkpoints is not None, "spec.checkpoints"),
+    ):
+        if is_asked:
+            raise Refused(Reason.INVALID_SPEC, f"{what} is not in this version of the trainer: remove it")
 
 
 class _Preparation:

@@ -33,8 +33,8 @@ class Hyperparameters(Model):
     effective_batch_size: Annotated[int, Field(ge=1, le=65536)] = 16
     """Rows in each optimizer step, over all GPUs."""
     max_tokens_per_gpu: Annotated[int, Field(ge=8, le=16_777_216)] | None = None
-    """Padded tokens that go through the model at once: a step is split into micro-batches of similar lengths that stay
-    below it. Left out: 16384. For sft, dpo and reward."""
+    """Padded tokens that go through the model at once: a step is split into micro-batches that stay below it. Left out:
+    16384. For sft, dpo and reward."""
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 2048
     """Longest conversation, in tokens; a longer row is refused by preflight, never cut."""
     packing: bool = False

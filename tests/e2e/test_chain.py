@@ -129,7 +129,7 @@ def test_a_failed_gate_keeps_a_result_from_being_served(assistants: Assistants, 
 
 
 def test_a_retrained_run_passes_where_the_first_round_did_not(assistants: Assistants, base_uri: str):
-    patch = {"hyperparameters": {"maxSteps": 40, "learningRate": 0.005}}
+    patch = {"hyperparameters": {"maxSteps": 80, "learningRate": 0.003}}
     again = {"action": "Retrain", "maxAttempts": 2, "patch": patch}
     run = gated(assistants, "second-chance", base_uri, gates=[{"metric": "loss", "max": 0.05}], onFailure=again)
     status = run["status"]
@@ -138,4 +138,4 @@ def test_a_retrained_run_passes_where_the_first_round_did_not(assistants: Assist
         1,
         [False, True],
     )
-    assert status["progress"]["totalSteps"] == 40
+    assert status["progress"]["totalSteps"] == 80

@@ -143,7 +143,7 @@ def test_a_base_without_a_chat_template_needs_one(namespace: Namespace, base_uri
 
 
 def test_a_run_deleted_while_it_trains_takes_its_pods_along(namespace: Namespace, base_uri: str):
-    give_data(namespace, rows="\n".join([GOOD_ROW] * 64))
+    give_data(namespace, rows="\n".join(GOOD_ROW.replace("one", f"one of {number}") for number in range(64)))
     steps = {"maxSteps": 100_000, "maxLength": 128}
     namespace.apply(run(base_uri, preflight="Skip", hyperparameters=steps))
     training = namespace.wait_for("TrainingRun", "run", lambda item: step_of(item) > 0, within=120, what="training")

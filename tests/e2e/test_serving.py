@@ -168,5 +168,6 @@ def test_a_deployment_is_ready_again_without_the_wrong_ones(assistants: Assistan
     deployment = ready.wait_for(
         "AdapterDeployment", "assistants", has_condition("Ready", "True"), within=30, what="Ready"
     )
-    assert deployment["status"]["display"] == {"adapters": "2/2", "replicas": "1/1", "ready": "True", "reason": ""}
+    counts = {"adapters": "2/2", "replicas": "1/1", "ready": "True", "reason": ""}
+    assert deployment["status"]["display"] == {"base": deployment["spec"]["baseModel"]["uri"], **counts}
     assert len(deployment["status"]["pods"][0]["adapters"]) == 2

@@ -19,6 +19,7 @@ from posttrain_api.v1alpha1.training_run_status import (
     EvaluationResult,
     MergedBase,
     Metrics,
+    ModelReport,
     NamedCheckpoint,
 )
 
@@ -59,9 +60,9 @@ class Source(Model):
 
 
 class Machine(Model):
-    """What is known of the GPUs that a run will get: from the chart's table, for the estimate."""
+    """What is known of the GPU that a run will get: from the chart's gpus.table, for the estimate."""
 
-    gpu: str
+    gpu: Annotated[str, Field(max_length=64)]
     """Name in the table."""
     memory_gib: float
     """Memory of one GPU, in GiB."""
@@ -94,7 +95,7 @@ class RunConfig(Model):
     checkpoints: Checkpoints | None = None
     """What to publish from the middle of the training."""
     machine: Machine | None = None
-    """For the estimate."""
+    """For the estimate; None where the GPU is not known."""
 
     @property
     def base_uri(self) -> str:
@@ -166,6 +167,8 @@ class PreflightReport(Model):
 
     estimate: Estimate
     """Rows, tokens, steps, memory, time and cost."""
+    model: ModelReport | None = None
+    """What the base model is."""
     data: DataReport | None = None
     """What is in the rows."""
     mask: str

@@ -1,8 +1,10 @@
 """The operator's settings, read once from the environment that the chart sets."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from posttrain_api.gpus import GpuTable
 from posttrain_api.meta import PodTemplate
 
 
@@ -19,6 +21,8 @@ class Settings:
     """Empty: all namespaces."""
     default_pod_template: PodTemplate = field(default_factory=PodTemplate)
     """Put under each object's own podTemplate: see pod_template.merged."""
+    gpus: GpuTable = field(default_factory=lambda: GpuTable.over_known({}))
+    """What a run's time and cost are reckoned with."""
     claim_size: str = "100Gi"
     claim_storage_class: str | None = None
     claim_access_mode: str = "ReadWriteMany"
@@ -39,6 +43,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         operator_namespace=get("POSTTRAIN_OPERATOR_NAMESPACE", "posttrain-system"),
         watch_namespaces=tuple(name for name in get("POSTTRAIN_WATCH_NAMESPACES", "").split(",") if name),
         default_pod_template=PodTemplate.model_validate_json(get("POSTTRAIN_DEFAULT_POD_TEMPLATE", "{}")),
+        gpus=GpuTable.over_known(json.loads(get("POSTTRAIN_GPUS", "{}"))),
         claim_size=get("POSTTRAIN_CLAIM_SIZE", "100Gi"),
         claim_storage_class=get("POSTTRAIN_CLAIM_STORAGE_CLASS") or None,
         claim_access_mode=get("POSTTRAIN_CLAIM_ACCESS_MODE", "ReadWriteMany"),

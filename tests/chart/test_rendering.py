@@ -6,6 +6,7 @@ import pytest
 import yaml
 from tests.chart.conftest import CHART, Helm, Manifest, Rendered
 
+from posttrain_api.gpus import KNOWN, Gpu, GpuTable
 from posttrain_api.meta import PodTemplate
 from posttrain_operator import network
 from posttrain_operator.settings import Settings, from_environment
@@ -72,6 +73,7 @@ def test_the_operator_reads_what_the_chart_says(rendered: Rendered) -> None:
         "watchNamespaces": ["a", "b"],
         "defaultPodTemplate": {"runtimeClassName": "nvidia", "nodeSelector": {"gpu": "h100"}},
         "artifactsClaim": {"size": "1Ti", "storageClassName": "nfs", "accessMode": "ReadWriteOnce"},
+        "gpus": {"currency": "EUR", "table": {"mine": {"memoryGib": 48, "teraflops": 200, "pricePerHour": 0}}},
         "clusterDomain": "k8s.team",
         "operator": {"workers": 8},
     }
@@ -81,6 +83,7 @@ def test_the_operator_reads_what_the_chart_says(rendered: Rendered) -> None:
         server_image="registry.team:5000/server:0.1.0",
         watch_namespaces=("a", "b"),
         default_pod_template=PodTemplate(runtime_class_name="nvidia", node_selector={"gpu": "h100"}),
+        gpus=GpuTable(currency="EUR", table={**KNOWN, "mine": Gpu(memory_gib=48, teraflops=200, price_per_hour=0)}),
         claim_size="1Ti",
         claim_storage_class="nfs",
         claim_access_mode="ReadWriteOnce",

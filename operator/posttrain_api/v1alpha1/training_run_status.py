@@ -57,9 +57,10 @@ class Estimate(Model):
     rows: int
     """Rows to train on."""
     trained_tokens: int
-    """Tokens in one pass that the loss counts."""
+    """Tokens in one pass that the loss counts. Where the model answers by itself (distill): at most, with every answer
+    as long as it may be."""
     total_tokens: int
-    """Tokens in one pass."""
+    """Tokens in one pass, both answers of a pair with their prompt. For distill and bestOf: at most, likewise."""
     total_steps: int
     """Optimizer steps."""
     trainable_parameters: int
@@ -68,12 +69,32 @@ class Estimate(Model):
     """Memory that one GPU needs, in GiB: an estimate."""
     memory: MemoryEstimate = MemoryEstimate()
     """Its parts."""
+    gpu: Annotated[str, Field(max_length=64)] | None = None
+    """The GPU that time and cost are reckoned with, by its name in the chart's gpus.table."""
     duration_seconds: float | None = None
-    """Time of the training by the chart's table of GPUs; absent without a GPU."""
+    """Time of the training steps on that GPU: an estimate."""
     cost: Annotated[str, Field(max_length=32)] | None = None
     """Price of that time, as a decimal number."""
     currency: Annotated[str, Field(max_length=8)] | None = None
     """Currency of the cost."""
+    unpriced: Annotated[str, Field(max_length=256)] | None = None
+    """Why time and cost are not known, where they are not."""
+
+
+class ModelReport(Model):
+    """What preflight saw of the base model."""
+
+    parameters: int
+    """Weights of the model."""
+    layers: int
+    """Transformer layers."""
+    hidden_size: int
+    """Width of a layer."""
+    vocabulary: int
+    """Tokens that it knows."""
+    tuned_modules: Annotated[dict[str, int], Field(max_length=32)] = {}
+    """Name of the linear layers whose weights are adapted or move in part -> how many of them there are; absent where
+    all weights move, or none."""
 
 
 class DataReport(Model):
@@ -243,6 +264,8 @@ class TrainingRunStatus(Model):
     """The rounds that were judged."""
     estimate: Estimate | None = None
     """What preflight computed."""
+    model: ModelReport | None = None
+    """What preflight saw of the base model."""
     data: DataReport | None = None
     """What preflight saw in the rows; preflight.json in the output holds more."""
     mask: Annotated[str, Field(max_length=1024)] | None = None

@@ -40,7 +40,7 @@ def plan(
         parsed = TrainingRun.model_validate({"metadata": manifest["metadata"], "spec": manifest["spec"]})
     except ValidationError as error:
         return _invalid(manifest, error, now=now)
-    run = stages.run(parsed, observed, old, now=now)
+    run = stages.run(parsed, observed, old, settings=settings, now=now)
     if observed.leftovers:
         return _after_leftovers(run, observed, now=now)
     decision = stages.decide(run, observed, settings=settings, now=now)

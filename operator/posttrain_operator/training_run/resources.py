@@ -13,6 +13,7 @@ from posttrain_api.trainer_contract import (
     RUN_FOLDER,
     STATUS_PORT,
     TERMINATION_MESSAGE,
+    Machine,
 )
 from posttrain_api.uri import claim_of
 from posttrain_api.v1alpha1.environment import Dataset
@@ -37,6 +38,11 @@ def recipe(run: TrainingRun, config: Manifest) -> Manifest:
     text = json.dumps(config, indent=1, ensure_ascii=False)
     head = _child("v1", "ConfigMap", names.recipe(run.metadata.name, _round(config)), run, "recipe")
     return stamped({**head, "immutable": True, "data": {RUN_FILE.name: text}})
+
+
+def machine(run: TrainingRun, *, settings: Settings) -> Machine | None:
+    """The GPU that the training pod will get, as far as its node selector names one of the chart's table."""
+    return settings.gpus.selected(_template(run, settings).node_selector) if run.spec.resources.gpus else None
 
 
 def policy(run: TrainingRun, *, settings: Settings) -> Manifest:

@@ -57,11 +57,11 @@ class Decision:
     """The run with its next recipe, where a gate has failed and another round follows."""
 
 
-def run(parsed: TrainingRun, observed: Observed, old: Mapping[str, Any], *, now: datetime) -> Run:
+def run(parsed: TrainingRun, observed: Observed, old: Mapping[str, Any], *, settings: Settings, now: datetime) -> Run:
     """The run with its frozen recipe: what is in the ConfigMap, or was, is never resolved again."""
     if observed.recipe:
         return _run(parsed, json.loads(observed.recipe["data"]["run.json"]), old)
-    config = _config(parsed, old)
+    config = _config(parsed, old, settings=settings)
     found = _sources(parsed, observed, config["recipe"], now=now)
     if isinstance(found, Blocked):
         return _run(parsed, config, old, found)
@@ -74,7 +74,7 @@ def _run(parsed: TrainingRun, config: Manifest, old: Mapping[str, Any], blocked:
     return Run(parsed, config, frozen, old, blocked)
 
 
-def _config(parsed: TrainingRun, old: Mapping[str, Any]) -> Manifest:
+def _config(parsed: TrainingRun, old: Mapping[str, Any], *, settings: Settings) -> Manifest:
     """run.json as it is to be frozen, without its sources."""
     round = old.get("round", 0)
     config = RunConfig(
@@ -84,6 +84,7 @@ def _config(parsed: TrainingRun, old: Mapping[str, Any]) -> Manifest:
         round=round,
         recipe=parsed.spec.recipe(round=round),
         checkpoints=parsed.spec.checkpoints,
+        machine=resources.machine(parsed, settings=settings),
     ).to_json()
     return {**config, "recipe": old.get("resolved") or config["recipe"]}
 

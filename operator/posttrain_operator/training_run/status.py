@@ -18,7 +18,7 @@ from posttrain_api.v1alpha1.training_run_status import (
 from posttrain_operator.actions import Event, Manifest
 from posttrain_operator.training_run import display
 
-STICKY = ("estimate", "data", "mask", "warnings", "progress", "metrics", "lineage", "rounds")
+STICKY = ("estimate", "model", "data", "mask", "warnings", "progress", "metrics", "lineage", "rounds")
 """Fields that stay as they were once observed: the pods that said so may be gone."""
 MAX_WARNINGS = 8
 PHASES = {
@@ -183,8 +183,9 @@ def _findings(situation: Situation, frozen: Frozen | None, *, now: datetime) -> 
     if situation.preflight:
         found["estimate"] = situation.preflight.estimate.to_json()
         found["mask"] = situation.preflight.mask
-        if situation.preflight.data:
-            found["data"] = situation.preflight.data.to_json()
+        for name in ("model", "data"):
+            report = getattr(situation.preflight, name)
+            found |= {name: report.to_json()} if report else {}
         found["warnings"] = [text[:1024] for text in situation.preflight.warnings[:MAX_WARNINGS]]
     if situation.trainer:
         found["progress"] = _progress(situation.trainer).to_json()

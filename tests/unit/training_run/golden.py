@@ -31,7 +31,7 @@ def parsed(**spec: Any) -> TrainingRun:
 
 
 def _config(**spec: Any) -> Manifest:
-    return stages.run(parsed(**spec), Observed(), {}, now=NOW).config
+    return stages.run(parsed(**spec), Observed(), {}, settings=SETTINGS, now=NOW).config
 
 
 def preflight(settings: Settings = SETTINGS, **spec: Any) -> Manifest:

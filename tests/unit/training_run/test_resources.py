@@ -2,17 +2,22 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
-from tests.unit.training_run.builders import SETTINGS, World
-from tests.unit.training_run.golden import FOLDER, PLATFORM, RENDERED, preflight, training
+from tests.unit.training_run.builders import NOW, SETTINGS, World
+from tests.unit.training_run.golden import FOLDER, PLATFORM, RENDERED, parsed, preflight, training
 
+from posttrain_api.gpus import GpuTable
+from posttrain_api.meta import PodTemplate
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.uri import local_path
 from posttrain_operator.actions import Manifest
 from posttrain_operator.settings import Settings
+from posttrain_operator.training_run import stages
+from posttrain_operator.training_run.observe import Observed
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -29,6 +34,26 @@ def test_the_trainer_reads_the_recipe_that_was_frozen() -> None:
     world.step()
 
     assert RunConfig.model_validate(world.config).recipe.hyperparameters.learning_rate == 2e-4
+
+
+H200 = {"nodeSelector": {"pool": "any", "nvidia.com/gpu.product": "NVIDIA-H200"}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "gpu"),
+    [
+        pytest.param({"podTemplate": H200}, "NVIDIA-H200", id="the run's node selector names it"),
+        pytest.param({}, "ours", id="the chart's does"),
+        pytest.param({"podTemplate": {"nodeSelector": {"pool": "new"}}}, None, id="nobody names one of the table"),
+        pytest.param({"podTemplate": H200, "resources": {"gpus": 0}}, None, id="it trains on the CPU"),
+    ],
+)
+def test_the_trainer_is_told_of_the_gpu_that_it_will_get(spec: dict[str, Any], gpu: str | None) -> None:
+    table = GpuTable.over_known({"table": {"ours": {"memoryGib": 48, "teraflops": 200, "pricePerHour": 0.5}}})
+    platform = replace(SETTINGS, gpus=table, default_pod_template=PodTemplate(node_selector={"pool": "ours"}))
+    config = stages.run(parsed(**spec), Observed(), {}, settings=platform, now=NOW).config
+
+    assert config.get("machine", {}).get("gpu") == gpu
 
 
 def test_what_a_recipe_names_is_mounted_where_its_uri_says() -> None:

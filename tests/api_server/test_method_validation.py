@@ -93,6 +93,16 @@ def test_what_fits_is_accepted(namespace: Namespace, spec: dict[str, Any]):
             {"hyperparameters": {"maxTokensPerGpu": 100}}, "must hold one row", id="a micro-batch below one row"
         ),
         pytest.param(
+            {
+                "method": "dpo",
+                **FROM_RUN,
+                "dpo": {"loss": ["sigmoid", "aot"]},
+                "hyperparameters": {"maxTokensPerGpu": 4096},
+            },
+            "sort the rows of a step, so it cannot be split",
+            id="a loss that needs the whole step",
+        ),
+        pytest.param(
             {"method": "kto", **FROM_RUN, "hyperparameters": {"effectiveBatchSize": 1}},
             "at least 2",
             id="kto, one row at once",

@@ -13,13 +13,19 @@ _MAX_LOGITS = 2**28
 T = TypeVar("T")
 
 
-def batches(items: Sequence[T], length: Callable[[T], int], limit: int) -> Iterator[list[T]]:
-    """Items of similar length together, so that a batch padded to its longest stays within `limit` tokens."""
+def batches(
+    items: Sequence[T], length: Callable[[T], int], limit: int, *, max_padding: int | None = None
+) -> Iterator[list[T]]:
+    """Items of similar length together, so that a batch padded to its longest stays within `limit` tokens, no more
+    than `max_padding` of which are padding."""
     batch: list[T] = []
+    filled = 0
     for item in sorted(items, key=length):
-        if batch and (len(batch) + 1) * length(item) > limit:
+        tokens = (len(batch) + 1) * length(item)
+        filled += length(item)
+        if batch and (tokens > limit or (max_padding is not None and tokens - filled > max_padding)):
             yield batch
-            batch = []
+            batch, filled = [], length(item)
         batch.append(item)
     if batch:
         yield batch

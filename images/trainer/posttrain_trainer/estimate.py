@@ -106,9 +106,7 @@ def _kept_values(recipe: Recipe, base: Base) -> int:
 def _tokens_at_once(recipe: Recipe, task: Task) -> int:
     if not task.training:
         return 0
-    length = task.longest * _sequences(recipe)
-    chosen = recipe.hyperparameters
-    return length * steps.micro_batch_size(chosen.effective_batch_size, length, max_tokens=chosen.max_tokens_per_gpu)
+    return steps.max_tokens(recipe, task.longest * _sequences(recipe))
 
 
 def _priced(found: Estimate, recipe: Recipe, base: Base, machine: Machine) -> Estimate:

@@ -23,6 +23,8 @@ _METRICS = {
     "rewards/rejected": "rewardRejected",
     "rewards/accuracies": "rewardAccuracy",
     "rewards/margins": "rewardMargin",
+    "accuracy": "rewardAccuracy",
+    "margin": "rewardMargin",
     "logps/chosen": "logProbabilityChosen",
     "logps/rejected": "logProbabilityRejected",
     "nll_loss": "nllLoss",
@@ -53,9 +55,7 @@ def arguments(job: Job, folder: str, *, sequences: int = 1) -> dict[str, Any]:
     """TrainingArguments: a step is exactly effectiveBatchSize rows of so many sequences each, and nothing is reported
     or saved by itself."""
     chosen = job.recipe.hyperparameters
-    micro_batch = steps.micro_batch_size(
-        chosen.effective_batch_size, sequences * job.task.longest, max_tokens=chosen.max_tokens_per_gpu
-    )
+    micro_batch = steps.micro_batch_size(chosen.effective_batch_size, sequences * job.task.longest)
     return {
         "output_dir": folder,
         "per_device_train_batch_size": micro_batch,

@@ -1,8 +1,14 @@
 """How many optimizer steps a recipe takes, counted before anything is loaded, exactly as transformers counts them."""
 
 import math
+from collections.abc import Sequence
+from typing import Protocol
 
+from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.hyperparameters import Hyperparameters
+from posttrain_api.v1alpha1.methods import PAIRS, SPLIT_STEPS
+from posttrain_api.v1alpha1.training_run import Recipe
+from posttrain_trainer.refusal import Refused
 
 MAX_TOKENS_PER_MICRO_BATCH = 16384
 
@@ -20,7 +26,44 @@ def per_epoch(rows: int, batch_size: int) -> int:
     return max(math.ceil(rows / batch_size), 1)
 
 
-def micro_batch_size(batch_size: int, longest: int, *, max_tokens: int | None = None) -> int:
-    """Rows that go through the model at once: the largest divisor of the batch whose padded tokens stay in bounds."""
-    fitting = max((max_tokens or MAX_TOKENS_PER_MICRO_BATCH) // longest, 1)
+def micro_batch_size(batch_size: int, longest: int) -> int:
+    """Rows that go through the model at once where all micro-batches of a step are alike: the largest divisor of the
+    batch whose padded tokens stay in bounds."""
+    fitting = max(MAX_TOKENS_PER_MICRO_BATCH // longest, 1)
     return next(size for size in range(min(batch_size, fitting), 0, -1) if batch_size % size == 0)
+
+
+def max_tokens(recipe: Recipe, longest: int) -> int:
+    """Padded tokens that go through the model at once, at most, where the longest row has so many."""
+    chosen = recipe.hyperparameters
+    if recipe.method not in SPLIT_STEPS:
+        return longest * micro_batch_size(chosen.effective_batch_size, longest)
+    limit = chosen.max_tokens_per_gpu or MAX_TOKENS_PER_MICRO_BATCH
+    return longest * min(chosen.effective_batch_size, max(limit // longest, 1))
+
+
+class Measured(Protocol):
+    """A row to learn from."""
+
+    @property
+    def number(self) -> int:
+        """The row's number in its dataset."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Length of its longest sequence."""
+
+
+def check_fits(recipe: Recipe, rows: Sequence[Measured], name: str) -> None:
+    """Refused where a row of this dataset is alone more than may go through the model at once."""
+    limit = recipe.hyperparameters.max_tokens_per_gpu
+    longest = max(rows, key=lambda row: row.num_tokens, default=None)
+    if limit is None or longest is None:
+        return
+    needed = longest.num_tokens * (2 if recipe.method in PAIRS else 1)
+    if needed > limit:
+        raise Refused(
+            Reason.DATASET_INVALID,
+            f"{name}: row {longest.number}: {needed} tokens go through the model at once, both answers padded to the "
+            f"longer, but maxTokensPerGpu is {limit}: write at least {needed}, or shorten the row",
+        )

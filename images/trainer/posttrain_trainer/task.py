@@ -14,7 +14,7 @@ from posttrain_api.v1alpha1.evaluation import GENERATED
 from posttrain_api.v1alpha1.methods import TRAINING
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_api.v1alpha1.training_run_status import DataReport
-from posttrain_trainer import base, data, facts, formats, prompts, split, template
+from posttrain_trainer import base, data, facts, formats, prompts, split, steps, template
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.base import Base
 from posttrain_trainer.data import Row, Rows
@@ -106,6 +106,7 @@ class _Preparation:
         training = _those(parts.training, encoded) if recipe.method != "merge" else []
         held_out = _those(parts.held_out, others)
         retention = self._retained(chat, retained)
+        steps.check_fits(recipe, training, rows.name)
         _check_vocabulary(model, [*training, *held_out, *retention])
         seen = facts.report(parts, training, chat, has_system_prompt=bool(recipe.environment.system_prompt))
         return Task(

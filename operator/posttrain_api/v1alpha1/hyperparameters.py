@@ -33,8 +33,9 @@ class Hyperparameters(Model):
     effective_batch_size: Annotated[int, Field(ge=1, le=65536)] = 16
     """Rows in each optimizer step, over all GPUs."""
     max_tokens_per_gpu: Annotated[int, Field(ge=8, le=16_777_216)] | None = None
-    """Padded tokens that go through the model at once: a step is split into micro-batches that stay below it. Left out:
-    16384. For sft, dpo and reward."""
+    """Tokens that go through the model at once, padding included: rows of similar length, as many as stay below it. It
+    changes memory and speed, never the step: that is always effectiveBatchSize rows, and its loss a mean over all of
+    them. Left out: 16384. For sft, dpo and reward."""
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 2048
     """Longest conversation, in tokens; a longer row is refused by preflight, never cut."""
     packing: bool = False

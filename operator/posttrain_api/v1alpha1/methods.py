@@ -15,6 +15,8 @@ PAIRS = frozenset({"dpo", "simpo", "orpo", "reward"})
 """Methods that learn from a chosen and a rejected answer."""
 TUNED_BASE = frozenset({"dpo", "simpo", "kto"})
 """Methods that need a base which follows instructions already; orpo and sft start from one that does not."""
+SPLIT_STEPS = frozenset({"sft", "dpo", "reward"})
+"""Methods whose steps go through the model in parts of similar lengths."""
 
 DpoLoss = Literal[
     "sigmoid",
@@ -33,6 +35,9 @@ DpoLoss = Literal[
     "sft",
     "sigmoid_norm",
 ]
+
+WHOLE_STEP_LOSSES = frozenset({"aot", "aot_unpaired"})
+"""They sort the rows of a step, which cannot go through the model in parts then."""
 
 
 class Sft(Model):

@@ -4,13 +4,12 @@ from typing import Any
 
 from posttrain_api.model import Check
 from posttrain_api.v1alpha1.evaluation import LM_EVAL, RETENTION, default_metrics, possible_metrics
-from posttrain_api.v1alpha1.methods import TRAINING, TUNED_BASE
+from posttrain_api.v1alpha1.methods import SPLIT_STEPS, TRAINING, TUNED_BASE, WHOLE_STEP_LOSSES
 from posttrain_api.v1alpha1.tuning import MOVES_THE_BASE
 
 BLOCKS = ("sft", "dpo", "simpo", "orpo", "kto", "reward", "distill", "bestOf", "merge")
 """Names of the methods' blocks in JSON: each is its method's own name."""
 _BASE_MOVERS = ("sft", "reward", "distill")
-_SPLIT_STEPS = ("sft", "dpo", "reward")
 
 
 def _listed(names: Any) -> str:
@@ -136,9 +135,20 @@ SPEC_CHECKS = (
         "hyperparameters.packing works with sft only: remove it",
     ),
     Check(
-        f"!has(self.hyperparameters.maxTokensPerGpu) || self.method in {_listed(_SPLIT_STEPS)}",
-        lambda spec: spec.hyperparameters.max_tokens_per_gpu is None or spec.method in _SPLIT_STEPS,
+        f"!has(self.hyperparameters.maxTokensPerGpu) || self.method in {_listed(SPLIT_STEPS)}",
+        lambda spec: spec.hyperparameters.max_tokens_per_gpu is None or spec.method in SPLIT_STEPS,
         "hyperparameters.maxTokensPerGpu works with sft, dpo and reward: remove it",
+    ),
+    Check(
+        "!has(self.hyperparameters.maxTokensPerGpu) || !has(self.dpo) || "
+        f"!self.dpo.loss.exists(l, l in {_listed(WHOLE_STEP_LOSSES)})",
+        lambda spec: (
+            spec.hyperparameters.max_tokens_per_gpu is None
+            or spec.dpo is None
+            or WHOLE_STEP_LOSSES.isdisjoint(spec.dpo.loss)
+        ),
+        "dpo.loss aot and aot_unpaired sort the rows of a step, so it cannot be split: remove "
+        "hyperparameters.maxTokensPerGpu",
     ),
     Check(
         f"!(self.method in {_listed(TUNED_BASE)}) || has(self.baseModel.fromRun) || self.baseModel.tuned || "

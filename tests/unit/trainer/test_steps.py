@@ -57,8 +57,3 @@ def transformers_steps(rows: int, hyperparameters: Hyperparameters, longest: int
 )
 def test_a_micro_batch_divides_the_batch_and_stays_in_bounds(batch: int, longest: int, micro_batch: int) -> None:
     assert steps.micro_batch_size(batch, longest) == micro_batch
-
-
-def test_the_tokens_of_a_micro_batch_can_be_bounded():
-    assert steps.micro_batch_size(16, 100, max_tokens=450) == 4
-    assert steps.micro_batch_size(16, 100, max_tokens=100) == 1

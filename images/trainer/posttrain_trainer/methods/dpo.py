@@ -4,15 +4,16 @@ The reference is the model as it is when training starts, whatever is tuned. Its
 there is no second model, and no second adapter, in memory while training. TRL switches dropout off.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from datasets import Dataset
-from torch.utils.data import DataLoader
 from trl import DPOConfig, DPOTrainer
 
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1.methods import Dpo
-from posttrain_trainer import fit, reference
+from posttrain_api.v1alpha1.methods import WHOLE_STEP_LOSSES, Dpo
+from posttrain_trainer import batching, fit, micro_batches, reference, steps
 from posttrain_trainer.examples import Pair
 from posttrain_trainer.job import Job
 from posttrain_trainer.refusal import Refused
@@ -27,9 +28,11 @@ def train(model: Any, job: Job) -> Any:
 
 def trainer(model: Any, job: Job, folder: str) -> DPOTrainer:
     """TRL's trainer as the recipe wants it; `folder` is for what it insists to write."""
+    is_whole = not WHOLE_STEP_LOSSES.isdisjoint((job.recipe.dpo or Dpo()).loss)
     found = _Trainer(
+        limits=micro_batches.WHOLE if is_whole else micro_batches.limits(job),
         model=reference.trainable(model),
-        args=DPOConfig(**fit.arguments(job, folder, sequences=2), **_settings(job)),
+        args=DPOConfig(**micro_batches.arguments(job, folder), **_settings(job)),
         train_dataset=dataset(job.task),
         processing_class=job.task.chat.tokenizer,
     )
@@ -63,18 +66,48 @@ def _settings(job: Job) -> dict[str, Any]:
     }
 
 
-class _Trainer(DPOTrainer):
-    """Takes the rows as they are, and the model as it is for the reference."""
+_CHOSEN = "mean_token_accuracy"
+"""What TRL counts over the tokens of the chosen answers: its plain fine-tuning loss is a mean over them too."""
+
+
+class _Trainer(micro_batches.Splitting, DPOTrainer):
+    """Takes the rows as they are, and the model as it is for the reference. Its losses are means over the pairs, but
+    the one of plain fine-tuning."""
+
+    def length(self, row: micro_batches.Row) -> int:
+        return 2 * (len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])))
+
+    def weights(self, part: micro_batches.Batch) -> Mapping[str, float]:
+        chosen, rejected = (int(mask.sum()) for mask in part["completion_mask"][:, 1:].chunk(2))
+        return {
+            micro_batches.LOSS: len(part["input_ids"]) // 2,
+            "entropy": chosen + rejected,
+            "logits/chosen": chosen,
+            "logits/rejected": rejected,
+            _CHOSEN: chosen,
+        }
+
+    def compute_loss(self, model: Any, inputs: Any, **_: Any) -> torch.Tensor:
+        """TRL's loss of a part, times its share of the step."""
+        by_tokens = self.shares.get(_CHOSEN, 1.0) / self.shares[micro_batches.LOSS]
+        given = self.loss_weights
+        names = zip(self.loss_types, given, strict=True)
+        self.loss_weights = [weight * by_tokens if name == "sft" else weight for name, weight in names]
+        loss = super().compute_loss(model, inputs)
+        self.loss_weights = given
+        return loss
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
 
-    def _precompute_ref_logps(self, dataset: Dataset, _name: str, batch_size: int) -> Dataset:
+    def _precompute_ref_logps(self, dataset: Dataset, *_: Any) -> Dataset:
         """TRL's own would take the model without its adapter where there is no copy of the adapter."""
-        chosen: list[float] = []
-        rejected: list[float] = []
-        for batch in DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator):
-            better, worse = reference.log_probabilities(self, batch).chunk(2)
-            chosen += better.tolist()
-            rejected += worse.tolist()
-        return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+        found: dict[int, tuple[float, float]] = {}
+        rows = list(enumerate(dataset))
+        limit = min(self.limits.tokens, steps.MAX_TOKENS_PER_MICRO_BATCH)
+        for batch in batching.batches(rows, lambda row: self.length(row[1]), limit):
+            scores = reference.log_probabilities(self, self.data_collator([row for _, row in batch]))
+            chosen, rejected = (part.tolist() for part in scores.chunk(2))
+            found |= {place: both for (place, _), *both in zip(batch, chosen, rejected, strict=True)}
+        better, worse = zip(*(found[place] for place in range(len(rows))), strict=True)
+        return dataset.add_column("ref_chosen_logps", better).add_column("ref_rejected_logps", worse)

@@ -1,12 +1,12 @@
 """A reward model: TRL's RewardTrainer on pairs whose token ids are ours."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
-from posttrain_trainer import fit, reward_model
+from posttrain_trainer import fit, micro_batches, reward_model
 from posttrain_trainer.examples import Pair
 from posttrain_trainer.job import Job
 
@@ -29,9 +29,10 @@ def trainer(model: Any, job: Job, folder: str) -> RewardTrainer:
         "pad_token": chat.tokenizer.convert_ids_to_tokens(reward_model.pad_token_id(chat)),
         "center_rewards_coefficient": None if block is None else block.center_rewards_coefficient,
     }
-    return RewardTrainer(
+    return _Trainer(
+        limits=micro_batches.limits(job),
         model=model,
-        args=RewardConfig(**fit.arguments(job, folder), **own),
+        args=RewardConfig(**micro_batches.arguments(job, folder), **own),
         train_dataset=dataset(job.task.training),
         processing_class=chat.tokenizer,
     )
@@ -47,3 +48,13 @@ def dataset(pairs: Sequence[Any]) -> Dataset:
             "rejected_ids": [[*pair.prompt, *pair.rejected] for pair in found],
         }
     )
+
+
+class _Trainer(micro_batches.Splitting, RewardTrainer):
+    """Its loss is a mean over the pairs."""
+
+    def length(self, row: micro_batches.Row) -> int:
+        return 2 * max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+
+    def weights(self, part: micro_batches.Batch) -> Mapping[str, float]:
+        return {micro_batches.LOSS: len(part["input_ids"]) // 2}

@@ -3,12 +3,13 @@
 Nothing of the data is left for TRL to decide: no template, no mask, no truncation.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from posttrain_trainer import evaluate, fit
+from posttrain_trainer import evaluate, fit, micro_batches
 from posttrain_trainer.job import Job
 from posttrain_trainer.task import Task
 
@@ -21,9 +22,10 @@ def train(model: Any, job: Job) -> Any:
 def trainer(model: Any, job: Job, folder: str) -> SFTTrainer:
     """TRL's trainer as the recipe wants it; `folder` is for what it insists to write."""
     own = {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}}
-    return SFTTrainer(
+    return _Trainer(
+        limits=micro_batches.limits(job),
         model=model,
-        args=SFTConfig(**fit.arguments(job, folder), **own),
+        args=SFTConfig(**micro_batches.arguments(job, folder), **own),
         train_dataset=dataset(job.task),
         processing_class=job.task.chat.tokenizer,
     )
@@ -37,3 +39,13 @@ def dataset(task: Task) -> Dataset:
             "labels": [evaluate.labels_of(example) for example in task.training],
         }
     )
+
+
+class _Trainer(micro_batches.Splitting, SFTTrainer):
+    """Its loss is a mean over the trained tokens, and so are its metrics."""
+
+    def length(self, row: micro_batches.Row) -> int:
+        return len(row["input_ids"])
+
+    def weights(self, part: micro_batches.Batch) -> Mapping[str, float]:
+        return {micro_batches.LOSS: int((part["labels"][:, 1:] != -100).sum())}

@@ -12,8 +12,14 @@ ROLES = ("system", "user", "assistant", "tool")
 _FORMATS = 'write "messages", or "prompt" and "completion", or "instruction" and "output", or "text"'
 _PAIR = 'write "prompt", "chosen" and "rejected"'
 _LABELLED = 'write "prompt", "completion" and "label"'
-_PROMPT = 'write "prompt", and the right answer as "completion" or "gold" where something is scored by it'
-_KNOWN = ("prompt", "completion", "gold", "tools")
+_PROMPT = (
+    'write "prompt", and the right answer as "completion" or "gold" where something is scored by it, or a conversation '
+    "as for sft, whose last answer is the right one"
+)
+_QUESTIONS = frozenset({"messages", "Messages", "instruction"})
+"""Columns of a row of sft that ask something."""
+_KNOWN = frozenset({"prompt", "completion", "gold", "tools", "messages", "Messages"})
+"""Columns that no scorer is given by their names."""
 _LABELS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -52,12 +58,24 @@ def labelled(number: int, value: Mapping[str, Any]) -> Row:
 
 
 def prompt(number: int, value: Mapping[str, Any]) -> Row:
-    """A row of distill and bestOf."""
-    _require(value, ("prompt",), _PROMPT)
+    """A row of distill and bestOf: a prompt, or a row of sft without its last answer."""
     column = "gold" if value.get("gold") is not None else "completion"
     gold = None if value.get(column) is None else _gold(value, column)
+    asked, answer = (_prompt(value), None) if value.get("prompt") is not None else _asked(number, value)
     columns = {name: content for name, content in value.items() if name not in _KNOWN}
-    return Row(number, _prompt(value), gold=gold, tools=_tools(value), columns=columns)
+    return Row(number, asked, gold=gold or answer, tools=_tools(value), columns=columns)
+
+
+def _asked(number: int, value: Mapping[str, Any]) -> tuple[list[Message], str | None]:
+    """A conversation up to the assistant's last answer, and that answer."""
+    if not _QUESTIONS & value.keys():
+        raise ValueError(f'"prompt" is missing: {_PROMPT}')
+    messages = conversation(number, value).messages
+    if messages[-1]["role"] != "assistant":
+        return messages, None
+    if len(messages) == 1:
+        raise ValueError(f"the conversation is an answer without a question: {_PROMPT}")
+    return messages[:-1], str(messages[-1]["content"]).strip()
 
 
 def _require(value: Mapping[str, Any], columns: tuple[str, ...], formats: str) -> None:
@@ -160,9 +178,10 @@ def _list(place: str, value: Any) -> list[Any]:
 
 
 def _from_prompt(number: int, value: Mapping[str, Any]) -> Row:
-    _require(value, ("prompt", "completion"), _FORMATS)
-    prompt, completion = _prompt(value), _answer(value, "completion")
-    return Row(number, [*prompt, *completion], tools=_tools(value), unmask=value.get("unmask") is True)
+    has_gold = value.get("completion") is None and value.get("gold") is not None
+    _require(value, ("prompt", "gold" if has_gold else "completion"), _FORMATS)
+    completion = [{"role": "assistant", "content": _gold(value, "gold")}] if has_gold else _answer(value, "completion")
+    return Row(number, [*_prompt(value), *completion], tools=_tools(value), unmask=value.get("unmask") is True)
 
 
 def _from_alpaca(number: int, value: Mapping[str, Any]) -> Row:

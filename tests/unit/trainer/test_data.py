@@ -27,6 +27,7 @@ def read(folder: Path, content: str | bytes) -> Rows:
     [
         pytest.param({"messages": EXCHANGE}, Row(1, EXCHANGE), id="a conversation"),
         pytest.param({"prompt": "Double 2", "completion": "4"}, Row(1, EXCHANGE), id="prompt and completion"),
+        pytest.param({"prompt": "Double 2", "gold": 4}, Row(1, EXCHANGE), id="prompt and gold answer"),
         pytest.param({"instruction": "Double 2", "output": "4"}, Row(1, EXCHANGE), id="alpaca without input"),
         pytest.param(
             {"instruction": "Double 2", "input": "", "output": "4"}, Row(1, EXCHANGE), id="alpaca, empty input"
@@ -45,6 +46,28 @@ def test_each_format_becomes_a_row(tmp_path: Path, line: dict[str, object], row:
     content = json.dumps(line)
     digest = "sha256:" + hashlib.sha256(content.encode()).hexdigest()
     assert read(tmp_path, content) == Rows("pvc://data/rows.jsonl", [row], digest, [])
+
+
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        pytest.param({"messages": EXCHANGE}, Row(1, EXCHANGE[:1], gold="4"), id="the last answer is the right one"),
+        pytest.param({"messages": EXCHANGE, "gold": 8}, Row(1, EXCHANGE[:1], gold="8"), id="gold comes first"),
+        pytest.param(
+            {"messages": EXCHANGE[:1], "level": 2}, Row(1, EXCHANGE[:1], columns={"level": 2}), id="no answer"
+        ),
+        pytest.param({"instruction": "Double 2", "output": "4"}, Row(1, EXCHANGE[:1], gold="4"), id="alpaca"),
+    ],
+)
+def test_a_conversation_is_a_prompt_too(line: dict[str, object], row: Row) -> None:
+    found = formats.prompt(1, line)
+    assert (found.messages, found.gold) == (row.messages, row.gold)
+    assert row.columns.items() <= found.columns.items()
+
+
+def test_an_answer_without_a_question_is_no_prompt() -> None:
+    with pytest.raises(ValueError, match="an answer without a question"):
+        formats.prompt(1, {"messages": EXCHANGE[1:]})
 
 
 def test_a_row_has_the_number_of_its_line(tmp_path: Path) -> None:

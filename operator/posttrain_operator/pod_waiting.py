@@ -19,6 +19,9 @@ REFUSALS = frozenset({"CreateContainerConfigError", "CreateContainerError", "Run
 
 WAITING_FOR_A_NODE = "Waits for its pod to be placed on a node."
 """Said from the making of a Job until more is known, so that it is written once."""
+GETTING_READY = "The node pulls the image and mounts the volumes."
+ORDINARY = frozenset({WAITING_FOR_A_NODE, GETTING_READY})
+"""A matter of seconds, as a rule."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Waiting:
     message: str
     gives_up_at: datetime | None = None
     """From when on it is a failure; None where it may wait for ever."""
+    recheck_at: datetime | None = None
+    """When there is more to say by the passing of time alone."""
 
     def is_final(self, now: datetime) -> bool:
         """Whether waiting longer makes no sense."""
@@ -82,5 +87,5 @@ def _pull_message(container: Manifest, found: Manifest) -> str:
 
 def _for_the_kubelet(pod: Manifest) -> Waiting:
     if condition(pod, "PodScheduled").get("status") == "True":
-        return Waiting(Reason.PULLING_IMAGE, "The node pulls the image and mounts the volumes.")
+        return Waiting(Reason.PULLING_IMAGE, GETTING_READY)
     return Waiting(Reason.PENDING, WAITING_FOR_A_NODE)

@@ -13,11 +13,16 @@ COMPONENT = "posttrain.dev/component"
 DIGEST = "sha256:" + "a" * 64
 
 
-def pod_of(namespace: Namespace, run: str, component: str, *, job: str | None = None) -> dict[str, Any]:
-    """The pod of a run's preflight, training or merge Job, once there is one."""
+def pod_of(
+    namespace: Namespace, run: str, component: str, *, job: str | None = None, is_new: bool = False
+) -> dict[str, Any]:
+    """The pod of a run's preflight, training or merge Job, once there is one; `is_new`: one that has said nothing yet
+    and is not being deleted."""
 
     def matches(pod: dict[str, Any]) -> bool:
         labels = pod["metadata"].get("labels") or {}
+        if is_new and (pod["status"].get("containerStatuses") or "deletionTimestamp" in pod["metadata"]):
+            return False
         is_of_job = job is None or labels.get("batch.kubernetes.io/job-name") == job
         return labels.get("posttrain.dev/training-run") == run and labels.get(COMPONENT) == component and is_of_job
 

@@ -6,6 +6,8 @@ import pytest
 from tests.api_server import kubelet
 from tests.live import Namespace, condition, has_condition
 
+from posttrain_api.trainer_contract import EXIT_REFUSED
+
 pytestmark = pytest.mark.usefixtures("operator")
 
 GATE = {"metrics": ["loss"], "gates": [{"metric": "loss", "max": 0.5}]}
@@ -43,13 +45,36 @@ def train(namespace: Namespace, name: str, *, round: int = 0, evaluation: dict[s
 
 def merge(namespace: Namespace, name: str) -> None:
     """The Job that merges the run's adapter ends well."""
-    pod = kubelet.pod_of(namespace, name, "merge")
+    pod = kubelet.pod_of(namespace, name, "merge", is_new=True)
     made = {"artifactDigest": kubelet.DIGEST, "uri": MERGED_URI, "digest": BASE_DIGEST}
     kubelet.end_pod(namespace, pod, message=kubelet.merge_report(pod, merged=made))
 
 
-def reads(namespace: Namespace, name: str, status: str, reason: str) -> dict[str, Any]:
-    return namespace.wait_for("TrainingRun", name, has_condition("Ready", status, reason), within=10, what=reason)
+def refuse_merge(namespace: Namespace, name: str) -> str:
+    """The Job that merges the run's adapter fails with a reason; its name."""
+    pod = kubelet.pod_of(namespace, name, "merge", is_new=True)
+    failure = {"reason": "BaseMismatch", "message": "another base lies there"}
+    kubelet.end_pod(namespace, pod, message=kubelet.merge_report(pod, failure=failure), exit_code=EXIT_REFUSED)
+    return str(pod["metadata"]["labels"]["batch.kubernetes.io/job-name"])
+
+
+def deployment(run: str) -> dict[str, Any]:
+    """A deployment that serves the result of this run."""
+    return {
+        "apiVersion": "posttrain.dev/v1alpha1",
+        "kind": "AdapterDeployment",
+        "metadata": {"name": "assistants"},
+        "spec": {"baseModel": {"fromRun": {"name": run}}},
+    }
+
+
+def reads(namespace: Namespace, name: str, status: str, reason: str, *, kind: str = "TrainingRun") -> dict[str, Any]:
+    return namespace.wait_for(kind, name, has_condition("Ready", status, reason), within=10, what=reason)
+
+
+def columns(namespace: Namespace, name: str) -> list[str]:
+    """What `kubectl get` prints of a run, without its age."""
+    return namespace.kubectl("get", "trun", name, "--no-headers").stdout.split()[:-1]
 
 
 def test_a_chain_goes_through_in_whatever_order_it_is_applied(namespace: Namespace):
@@ -58,12 +83,14 @@ def test_a_chain_goes_through_in_whatever_order_it_is_applied(namespace: Namespa
         namespace.apply(run(name, base=base, **method))
     waiting = reads(namespace, "kto", "False", "WaitingForRun")
     assert waiting["status"]["phase"] == "Waiting"
+    assert columns(namespace, "kto") == ["kto", "kto", "Waiting", "for", "dpo"]
     assert namespace.get("ConfigMap", "dpo-0-recipe") is None
 
     train(namespace, "sft")
     reads(namespace, "sft", "True", "Ready")
     merging = reads(namespace, "dpo", "False", "Merging")
     assert merging["status"]["phase"] == "Merging"
+    assert columns(namespace, "dpo") == ["dpo", "dpo", "Merging", "for", "sft"]
     merge(namespace, "sft")
     train(namespace, "dpo")
 
@@ -94,6 +121,64 @@ def test_a_failed_gate_stops_what_builds_on_it_until_the_run_is_replaced(namespa
     namespace.delete("TrainingRun", "sft")
     namespace.apply(run("sft", evaluation=GATE))
     reads(namespace, "dpo", "False", "WaitingForRun")
+
+
+def test_a_failed_merge_reaches_all_that_wait_and_is_tried_again_when_its_job_is_deleted(namespace: Namespace):
+    namespace.apply(run("sft"))
+    namespace.apply(run("dpo", base=on("sft"), method="dpo"))
+    namespace.apply(deployment("sft"))
+    train(namespace, "sft")
+    reads(namespace, "dpo", "False", "Merging")
+    reads(namespace, "assistants", "False", "Merging", kind="AdapterDeployment")
+
+    job = refuse_merge(namespace, "sft")
+
+    said = f"TrainingRun sft: Job {job} failed: another base lies there; delete the Job to try again"
+    for kind, name in (("TrainingRun", "dpo"), ("AdapterDeployment", "assistants")):
+        stuck = reads(namespace, name, "False", "MergeFailed", kind=kind)
+        assert condition(stuck, "Stalled")["message"] == f"baseModel: {said}"
+    parent = reads(namespace, "sft", "True", "Ready")
+    assert (condition(parent, "Merged")["status"], condition(parent, "Merged")["reason"]) == ("False", "MergeFailed")
+
+    namespace.delete("Job", job, propagation_policy="Background")
+    reads(namespace, "dpo", "False", "Merging")
+    merge(namespace, "sft")
+    kubelet.pod_of(namespace, "dpo", "training")
+    served = namespace.wait_for("Deployment", "assistants", lambda _: True, within=10, what="made")
+    assert MERGED_URI in served["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
+def test_a_run_that_is_deleted_while_it_is_merged_is_waited_for_anew(namespace: Namespace):
+    namespace.apply(run("sft"))
+    namespace.apply(run("dpo", base=on("sft"), method="dpo"))
+    train(namespace, "sft")
+    pod = kubelet.pod_of(namespace, "sft", "merge")
+
+    namespace.delete("TrainingRun", "sft")
+    gone = reads(namespace, "dpo", "False", "WaitingForRun")
+    assert condition(gone, "Ready")["message"] == "baseModel: TrainingRun sft does not exist yet"
+    namespace.wait_gone("Pod", pod["metadata"]["name"], within=20)
+
+    namespace.apply(run("sft"))
+    train(namespace, "sft")
+    merge(namespace, "sft")
+    kubelet.pod_of(namespace, "dpo", "training")
+
+
+def test_a_run_outlives_its_time_until_what_builds_on_it_has_begun(namespace: Namespace):
+    namespace.apply(run("dpo", base=on("sft"), method="dpo"))
+    namespace.apply(run("sft", ttlSecondsAfterFinished=0))
+    train(namespace, "sft")
+    merge(namespace, "sft")
+
+    train(namespace, "dpo")
+    namespace.wait_gone("TrainingRun", "sft", within=20)
+
+    done = reads(namespace, "dpo", "True", "Ready")
+    assert done["status"]["lineage"]["parents"] == {"baseModel": kubelet.DIGEST}
+    namespace.apply(deployment("dpo"))
+    merge(namespace, "dpo")
+    namespace.wait_for("Deployment", "assistants", lambda _: True, within=10, what="made")
 
 
 def test_a_cycle_is_said(namespace: Namespace):

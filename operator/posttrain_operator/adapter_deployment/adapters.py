@@ -15,11 +15,12 @@ from posttrain_api.server_contract import DesiredAdapter, DesiredAdapters
 from posttrain_api.uri import claim_of
 from posttrain_api.v1alpha1.adapter_deployment import Adapter, AdapterStatus
 from posttrain_api.v1alpha1.references import CheckpointReference
+from posttrain_operator import followed_run
 from posttrain_operator.actions import Manifest
 from posttrain_operator.adapter_deployment import names, runs
 from posttrain_operator.adapter_deployment.base import Base
 from posttrain_operator.adapter_deployment.replicas import Fleet, Replica
-from posttrain_operator.adapter_deployment.runs import FollowedRun, Missing
+from posttrain_operator.followed_run import FollowedRun, Missing
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _resolved(adapter: Adapter, *, followed: Mapping[str, FollowedRun], before: 
 
 def _from_run(name: str, reference: CheckpointReference, *, run: FollowedRun | None, before: Served | None) -> Resolved:
     source = runs.text(reference)
-    found = _loadable(runs.result(reference, run), reference)
+    found = _loadable(followed_run.result(reference.name, reference.checkpoint, run), reference)
     if isinstance(found, ArtifactSummary):
         wanted = DesiredAdapter(name=name, uri=found.uri, digest=found.digest)
         return Resolved(name, wanted=wanted, served=wanted, run=source)

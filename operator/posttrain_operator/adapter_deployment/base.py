@@ -5,6 +5,7 @@ goes on answering, and the status says so.
 """
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 from pydantic import ValidationError
@@ -14,11 +15,10 @@ from posttrain_api.conditions import Reason
 from posttrain_api.model import Model
 from posttrain_api.v1alpha1.adapter_deployment import ServedBase
 from posttrain_api.v1alpha1.references import CheckpointReference
-from posttrain_operator import merge
+from posttrain_operator import followed_run
 from posttrain_operator.actions import Manifest
 from posttrain_operator.adapter_deployment import names, runs
-from posttrain_operator.adapter_deployment.runs import FollowedRun, Missing
-from posttrain_operator.pod_waiting import condition
+from posttrain_operator.followed_run import FollowedRun, Missing
 
 BaseKind = Literal["model", "reward-model"]
 
@@ -42,8 +42,6 @@ class ResolvedBase:
     """What pods load: the wanted one, or the one before it."""
     missing: Missing | None = None
     """Why it is not the wanted one."""
-    to_merge: ArtifactSummary | None = None
-    """The adapter that no Job merges yet."""
 
 
 def recorded(config_map: Manifest | None) -> Base | None:
@@ -56,22 +54,22 @@ def recorded(config_map: Manifest | None) -> Base | None:
         return None
 
 
-def resolve(given: ServedBase, *, run: FollowedRun | None, before: Base | None) -> ResolvedBase:
+def resolve(given: ServedBase, *, run: FollowedRun | None, before: Base | None, now: datetime) -> ResolvedBase:
     """The base as it is to be; `before` is what was written last."""
     if given.from_run is None:
         return ResolvedBase(Base(uri=given.location))
     if run is None and before and before.run == runs.text(given.from_run):
         # A run may be deleted, by its time to live as well: its artifact stays, and so does the base.
         return ResolvedBase(before)
-    found = _from_run(given.from_run, run)
+    found = _from_run(given.from_run, run, now=now)
     if found.missing is None or before is None:
         return found
     still = f"{found.missing.message}; the base before it goes on answering"
     return replace(found, served=before, missing=replace(found.missing, message=still))
 
 
-def _from_run(reference: CheckpointReference, run: FollowedRun | None) -> ResolvedBase:
-    found = runs.result(reference, run)
+def _from_run(reference: CheckpointReference, run: FollowedRun | None, *, now: datetime) -> ResolvedBase:
+    found = followed_run.result(reference.name, reference.checkpoint, run)
     if isinstance(found, Missing):
         return ResolvedBase(None, found)
     assert run is not None
@@ -79,7 +77,7 @@ def _from_run(reference: CheckpointReference, run: FollowedRun | None) -> Resolv
         case "model" | "reward-model":
             return ResolvedBase(Base(uri=found.uri, kind=found.kind, run=runs.text(reference)))
         case "lora":
-            return _merged(found, reference, run)
+            return _merged(found, reference, run, now=now)
         case other:
             message = f"the result of TrainingRun {run.name} is of kind {other}, {_NO_BASES[other]}"
             return ResolvedBase(None, Missing(Reason.RUN_UNSUITABLE, message, is_failed=True))
@@ -91,15 +89,10 @@ _NO_BASES = {
 }
 
 
-def _merged(adapter: ArtifactSummary, reference: CheckpointReference, run: FollowedRun) -> ResolvedBase:
-    if adapter.digest in run.merged:
-        return ResolvedBase(Base(uri=run.merged[adapter.digest], run=runs.text(reference)))
-    name = merge.job_name(run.name, adapter.digest)
-    job = run.jobs.get(name)
-    failure = condition(job, "Failed") if job else {}
-    if failure.get("status") == "True":
-        why = failure.get("message", "its pods failed")
-        message = f"Job {name} failed: {why}: `kubectl logs job/{name}` says more; delete the Job to try again"
-        return ResolvedBase(None, Missing(Reason.MERGE_FAILED, message, is_failed=True))
-    waits = Missing(Reason.MERGING, f"Job {name} merges the adapter of TrainingRun {run.name} into its base")
-    return ResolvedBase(None, waits, to_merge=None if job else adapter)
+def _merged(
+    adapter: ArtifactSummary, reference: CheckpointReference, run: FollowedRun, *, now: datetime
+) -> ResolvedBase:
+    made = followed_run.merged(run, adapter, now=now)
+    if isinstance(made, Missing):
+        return ResolvedBase(None, made)
+    return ResolvedBase(Base(uri=made.uri, run=runs.text(reference)))

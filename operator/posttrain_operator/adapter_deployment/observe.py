@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1 import adapter_deployment, training_run
 from posttrain_api.v1alpha1.adapter_deployment import AdapterDeployment
+from posttrain_operator import followed_run
 from posttrain_operator.actions import Manifest
 from posttrain_operator.adapter_deployment import names, resources, runs
 from posttrain_operator.adapter_deployment.plan import Observed
 from posttrain_operator.adapter_deployment.replicas import Replica, Trouble
-from posttrain_operator.adapter_deployment.runs import FollowedRun
+from posttrain_operator.followed_run import FollowedRun
 from posttrain_operator.kind import Tools
 from posttrain_operator.kube import Refused
 from posttrain_operator.store import Key
@@ -99,9 +100,8 @@ async def _replica(replica: Replica, tools: Tools) -> Replica:
 def _runs(parent: AdapterDeployment, tools: Tools) -> dict[str, FollowedRun]:
     wanted = {reference.name for reference in runs.references(parent.spec)}
     keys = (Key(training_run.KIND, parent.metadata.namespace, name) for name in sorted(wanted))
-    found = ((tools.store.get(key), tools.store.children(key)) for key in keys)
-    followed = (runs.followed_run(manifest, children) for manifest, children in found if manifest)
-    return {run.name: run for run in followed}
+    found = (followed_run.seen(tools.store.get(key), tools.store.children(key)) for key in keys)
+    return {run.name: run for run in found if run}
 
 
 def _refusal(refused: Refused | None) -> Trouble | None:

@@ -11,14 +11,13 @@ from posttrain_api.conditions import Reason
 from posttrain_api.server_contract import DesiredAdapters
 from posttrain_api.uri import claim_of
 from posttrain_api.v1alpha1.adapter_deployment import AdapterDeployment, AdapterDeploymentStatus
-from posttrain_api.v1alpha1.training_run import TrainingRun
 from posttrain_operator import merge
 from posttrain_operator.actions import Manifest, Plan, Tell
 from posttrain_operator.adapter_deployment import adapters, base, resources, status
 from posttrain_operator.adapter_deployment.adapters import Resolved
 from posttrain_operator.adapter_deployment.base import Base, ResolvedBase
 from posttrain_operator.adapter_deployment.replicas import Fleet, Replica, Trouble
-from posttrain_operator.adapter_deployment.runs import FollowedRun
+from posttrain_operator.followed_run import FollowedRun, Missing
 from posttrain_operator.metadata import is_current
 from posttrain_operator.pod_waiting import PATIENCE, condition
 from posttrain_operator.settings import Settings
@@ -66,7 +65,7 @@ class Observed:
 def plan(parent: AdapterDeployment, *, observed: Observed, settings: Settings, now: datetime) -> Plan:
     """Everything that this reconcile does."""
     before = _status_before(observed.status)
-    model = _base(parent, observed)
+    model = _base(parent, observed, now=now)
     found = _adapters(parent, model.served, observed)
     desired = adapters.desired(found)
     children = _children(parent, model.served, found, observed=observed, settings=settings)
@@ -82,7 +81,7 @@ def plan(parent: AdapterDeployment, *, observed: Observed, settings: Settings, n
     new = status.observed(parent, facts, before=before, settings=settings, now=now)
     body = new.to_json()
     return Plan(
-        create=() if blocked else tuple(_created(parent, model, observed=observed, settings=settings)),
+        create=() if blocked else tuple(_created(parent, model.missing, observed=observed, settings=settings)),
         apply=() if blocked else tuple(_outdated(children, observed)),
         tell=() if blocked else tuple(_tell(fleet, desired, observed.token)),
         status=None if body == observed.status else body,
@@ -108,10 +107,10 @@ def _status_before(raw: Mapping[str, Any]) -> AdapterDeploymentStatus:
         return AdapterDeploymentStatus()
 
 
-def _base(parent: AdapterDeployment, observed: Observed) -> ResolvedBase:
+def _base(parent: AdapterDeployment, observed: Observed, *, now: datetime) -> ResolvedBase:
     given = parent.spec.base_model
     run = observed.runs.get(given.from_run.name) if given.from_run else None
-    return base.resolve(given, run=run, before=base.recorded(observed.config_map))
+    return base.resolve(given, run=run, before=base.recorded(observed.config_map), now=now)
 
 
 def _adapters(parent: AdapterDeployment, model: Base | None, observed: Observed) -> list[Resolved]:
@@ -120,15 +119,13 @@ def _adapters(parent: AdapterDeployment, model: Base | None, observed: Observed)
 
 
 def _created(
-    parent: AdapterDeployment, model: ResolvedBase, *, observed: Observed, settings: Settings
+    parent: AdapterDeployment, missing: Missing | None, *, observed: Observed, settings: Settings
 ) -> Iterator[Manifest]:
     """What is made once: the agents' token, and the Job of another run that merges its adapter into its base."""
     if not observed.token:
         yield resources.secret(parent, token=observed.spare_token)
-    if model.to_merge and parent.spec.base_model.from_run:
-        manifest = observed.runs[parent.spec.base_model.from_run.name].manifest
-        run = TrainingRun.model_validate({"metadata": manifest["metadata"], "spec": manifest["spec"]})
-        yield merge.job(run, model.to_merge, settings=settings)
+    if missing and missing.to_merge:
+        yield merge.job(*missing.to_merge, settings=settings)
 
 
 def _children(

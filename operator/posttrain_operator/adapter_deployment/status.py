@@ -21,7 +21,7 @@ from posttrain_api.v1alpha1.adapter_deployment import (
 from posttrain_operator.actions import Event
 from posttrain_operator.adapter_deployment import names, runs
 from posttrain_operator.adapter_deployment.replicas import Fleet, Replica, Trouble
-from posttrain_operator.adapter_deployment.runs import Missing
+from posttrain_operator.followed_run import Missing
 from posttrain_operator.settings import Settings
 
 MAX_PODS = 32

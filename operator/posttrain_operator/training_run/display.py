@@ -6,23 +6,31 @@ from typing import Any
 from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.training_run_status import Display, GateResult
 
-BEST_METRICS = ("exactMatch", "tokenAccuracy", "loss")
+BEST_METRICS = ("exactMatch", "preferenceAccuracy", "reward", "tokenAccuracy", "loss")
 """Which measure of a result the column shows, in this order."""
 
 
-def display(reason: Reason, gates: Sequence[GateResult], shown: Mapping[str, Any]) -> Display:
+def display(
+    reason: Reason, gates: Sequence[GateResult], shown: Mapping[str, Any], *, round: int, waits_for: str | None
+) -> Display:
     """Texts for the columns."""
     progress = shown.get("progress", {})
     seconds = progress.get("etaSeconds")
     is_training = reason is Reason.TRAINING
     return Display(
-        progress=f"{progress['percent']}%" if progress else "",
+        progress=f"for {waits_for}" if waits_for else _progress(progress, round),
         metric=_metric(shown),
         eta=duration(seconds) if is_training and seconds is not None else "",
         step=f"{progress['step']}/{progress['totalSteps']}" if progress else "",
         gate=of_all(gates) if gates else "",
         reason=reason.value,
     )
+
+
+def _progress(progress: Mapping[str, Any], round: int) -> str:
+    """How far this round is; the first has no number where no other follows."""
+    percent = f"{progress['percent']}%" if progress else ""
+    return f"round {round}: {percent or '0%'}" if round else percent
 
 
 def _metric(shown: Mapping[str, Any]) -> str:

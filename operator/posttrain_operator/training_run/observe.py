@@ -1,51 +1,17 @@
 """What there is of a run: its children as the watches say, and what its trainer says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from posttrain_api.trainer_contract import CONTAINER, TrainerStatus
+from posttrain_api.trainer_contract import TrainerStatus
 from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM, KIND
-from posttrain_operator import merge
+from posttrain_operator import followed_run, jobs
 from posttrain_operator.actions import Manifest
+from posttrain_operator.followed_run import FollowedRun
+from posttrain_operator.jobs import NOTHING, JobSeen
 from posttrain_operator.kind import Tools
 from posttrain_operator.store import Key, key_of
 from posttrain_operator.training_run import names, sources
-from posttrain_operator.training_run.sources import Upstream
-
-ENDS = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
-"""Conditions of a Job that is over, or whose controller is ending it."""
-
-
-@dataclass(frozen=True)
-class JobSeen:
-    """A Job and its newest pod, as far as they exist."""
-
-    job: Manifest | None = None
-    pod: Manifest | None = None
-
-    @property
-    def container_status(self) -> dict[str, Any]:
-        """What the node says of the trainer container."""
-        statuses = (self.pod or {}).get("status", {}).get("containerStatuses") or []
-        return next((status for status in statuses if status["name"] == CONTAINER), {})
-
-    @property
-    def container_state(self) -> dict[str, Any]:
-        """State of the trainer container: waiting, running or terminated."""
-        return self.container_status.get("state") or {}
-
-    @property
-    def is_running(self) -> bool:
-        """The trainer container runs."""
-        return "running" in self.container_state
-
-    @property
-    def has_ended(self) -> bool:
-        """Nothing of it will run any more."""
-        conditions = ((self.job or {}).get("status") or {}).get("conditions") or []
-        is_over = any(found["type"] in ENDS and found["status"] == "True" for found in conditions)
-        return self.job is None or is_over or "terminated" in self.container_state
 
 
 @dataclass(frozen=True)
@@ -54,14 +20,17 @@ class Observed:
 
     recipe: Manifest | None = None
     policy: Manifest | None = None
-    preflight: JobSeen = JobSeen()
-    training: JobSeen = JobSeen()
+    preflight: JobSeen = NOTHING
+    training: JobSeen = NOTHING
     trainer: TrainerStatus | None = None
     """What the trainer said last, while it runs."""
     has_default_claim: bool = False
-    upstream: Upstream = field(default_factory=Upstream)
-    merges: tuple[JobSeen, ...] = ()
-    """The Jobs that merge this run's own adapters into their base."""
+    upstream: Mapping[str, FollowedRun] = field(default_factory=dict)
+    """By name: the runs that it names, and those that they wait for."""
+    merges: Mapping[str, JobSeen] = field(default_factory=dict)
+    """The Jobs that merge this run's own adapters into their base, by name."""
+    is_awaited: bool = False
+    """Another object names it and has not got yet what it needs of it."""
     leftovers: tuple[Manifest, ...] = ()
     """Objects of an earlier run of the same name, which the garbage collector has not reached yet."""
 
@@ -71,19 +40,21 @@ async def observe(run: Manifest, *, tools: Tools) -> Observed:
     metadata = run["metadata"]
     name, namespace = metadata["name"], metadata["namespace"]
     children = tools.store.children(key_of(run))
-    own = {(child["kind"], child["metadata"]["name"]): child for child in children if _owner(child) == metadata["uid"]}
+    uid = metadata["uid"]
+    own = {(child["kind"], child["metadata"]["name"]): child for child in children if jobs.is_owned(child, uid)}
     round = (run.get("status") or {}).get("round", 0)
-    training = _job_seen(own.get(("Job", names.training(name, round))), children)
+    training = jobs.seen(own.get(("Job", names.training(name, round))), children)
     return Observed(
         recipe=own.get(("ConfigMap", names.recipe(name, round))),
         policy=own.get(("NetworkPolicy", names.policy(name))),
-        preflight=_job_seen(own.get(("Job", names.preflight(name, round))), children),
+        preflight=jobs.seen(own.get(("Job", names.preflight(name, round))), children),
         training=training,
         trainer=await _trainer(training, tools=tools),
         has_default_claim=tools.store.get(Key("PersistentVolumeClaim", namespace, DEFAULT_CLAIM)) is not None,
         upstream=_upstream(run, tools=tools),
-        merges=tuple(_job_seen(child, children) for child in own.values() if merge.is_merge(child)),
-        leftovers=tuple(child for child in children if _is_leftover(child, uid=metadata["uid"])),
+        merges=followed_run.merges(uid, children),
+        is_awaited=_is_awaited(run, tools=tools),
+        leftovers=tuple(child for child in children if _is_leftover(child, uid=uid)),
     )
 
 
@@ -95,41 +66,26 @@ def references(run: Manifest) -> Iterable[Key]:
     return [Key(KIND, namespace, reference.name) for reference in sources.references(run["spec"])]
 
 
-def _upstream(run: Manifest, *, tools: Tools) -> Upstream:
-    """The runs that a run names, those that they wait for, and so on."""
-    found: dict[str, Manifest] = {}
+def _upstream(run: Manifest, *, tools: Tools) -> dict[str, FollowedRun]:
+    found: dict[str, FollowedRun] = {}
     wanted = list(references(run))
     while wanted:
         key = wanted.pop()
-        named = None if key.name in found else tools.store.get(key)
-        if named and "deletionTimestamp" not in named["metadata"]:
+        named = None if key.name in found else followed_run.seen(tools.store.get(key), tools.store.children(key))
+        if named:
             found[key.name] = named
-            wanted += references(named)
-    children = (child for key in references(run) for child in tools.store.children(key))
-    return Upstream(found, frozenset(child["metadata"]["name"] for child in children if merge.is_merge(child)))
+            wanted += references(named.manifest)
+    return found
 
 
-def _controller(child: Manifest) -> dict[str, Any]:
-    references = child["metadata"].get("ownerReferences") or []
-    return next((reference for reference in references if reference.get("controller")), {})
-
-
-def _owner(child: Manifest) -> str | None:
-    uid: str | None = _controller(child).get("uid")
-    return uid
+def _is_awaited(run: Manifest, *, tools: Tools) -> bool:
+    followers = (tools.store.get(key) for key in tools.store.followers(key_of(run)))
+    return any(followed_run.is_awaiting(follower) for follower in followers if follower)
 
 
 def _is_leftover(child: Manifest, *, uid: str) -> bool:
-    controller = _controller(child)
+    controller = jobs.controller(child)
     return controller.get("kind") == KIND and controller["uid"] != uid
-
-
-def _job_seen(job: Manifest | None, children: Iterable[Manifest]) -> JobSeen:
-    """The Job with the pod that it owns: a label alone could be anybody's."""
-    if job is None:
-        return JobSeen()
-    pods = [child for child in children if child["kind"] == "Pod" and _owner(child) == job["metadata"]["uid"]]
-    return JobSeen(job, max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None))
 
 
 async def _trainer(training: JobSeen, *, tools: Tools) -> TrainerStatus | None:

@@ -7,18 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import EXIT_STOPPED, Failure, Report
-from posttrain_operator import pod_waiting
+from posttrain_operator import jobs, pod_waiting
 from posttrain_operator.actions import Manifest
-from posttrain_operator.training_run.observe import JobSeen
+from posttrain_operator.jobs import JobSeen
 
 NODE_PATIENCE = timedelta(seconds=10)
 """How long after a pod's last moment a silent kubelet counts as lost."""
-POD_PATIENCE = timedelta(seconds=10)
-"""How long a Job may be without a pod before that is worth a word."""
 DISRUPTIONS = {
     "PreemptionByScheduler": Reason.PREEMPTED,
     "DeletionByTaintManager": Reason.NODE_LOST,
@@ -79,7 +75,7 @@ def _ended(failure: Failure) -> Outcome:
 
 
 def _of_termination(ended: dict[str, Any], seen: JobSeen, *, identity: Identity) -> Outcome:
-    report = parsed(ended.get("message", ""))
+    report = jobs.report(ended.get("message", ""))
     if report and (report.uid, report.recipe_digest) != (identity.uid, identity.recipe_digest):
         return _ended(
             Failure(reason=Reason.ARTIFACT_MISSING, message="The report speaks of another run or another recipe.")
@@ -90,14 +86,6 @@ def _of_termination(ended: dict[str, Any], seen: JobSeen, *, identity: Identity)
     if said is None or said.reason is Reason.TRAINER_STOPPED:
         return _ended(_stopped_from_outside(ended, seen) or said or _exit_failure(ended))
     return _ended(said)
-
-
-def parsed(message: str) -> Report | None:
-    """The report in a termination message, None where it is none."""
-    try:
-        return Report.model_validate_json(message)
-    except ValidationError:
-        return None
 
 
 def _stopped_from_outside(ended: dict[str, Any], seen: JobSeen) -> Failure | None:
@@ -132,7 +120,7 @@ def _failure_without_a_word(seen: JobSeen, *, now: datetime) -> Failure | None:
 def _deadline(seen: JobSeen, *, end: str | None = None) -> Failure | None:
     """The Job's deadline, where it is over; `end` is when the container ended."""
     assert seen.job is not None
-    failed = _job_condition(seen, "FailureTarget") or _job_condition(seen, "Failed")
+    failed = seen.condition("FailureTarget") or seen.condition("Failed")
     seconds = (seen.job.get("spec") or {}).get("activeDeadlineSeconds")
     started = (seen.job.get("status") or {}).get("startTime")
     is_over = failed.get("status") == "True" and failed.get("reason") == "DeadlineExceeded"
@@ -144,10 +132,6 @@ def _deadline(seen: JobSeen, *, end: str | None = None) -> Failure | None:
         return None
     message = f"The Job took longer than deadlineSeconds ({seconds}), waiting included."
     return Failure(reason=Reason.DEADLINE_EXCEEDED, message=message)
-
-
-def _job_condition(seen: JobSeen, type_: str) -> dict[str, Any]:
-    return pod_waiting.condition(seen.job or {}, type_)
 
 
 def _disruption(pod: Manifest | None) -> Failure | None:
@@ -193,10 +177,10 @@ def _lost(pod: Manifest | None, *, now: datetime) -> Failure | None:
 
 def _job_end(seen: JobSeen) -> Failure | None:
     """The end of a Job whose pod is gone: the report went with it."""
-    if _job_condition(seen, "Complete").get("status") == "True":
+    if seen.condition("Complete").get("status") == "True":
         message = "The Job is complete, but its pod is gone, and the report with it."
         return Failure(reason=Reason.ARTIFACT_MISSING, message=message)
-    failed = _job_condition(seen, "Failed")
+    failed = seen.condition("Failed")
     if failed.get("status") != "True":
         return None
     message = f"The Job failed, and its pod is gone: {failed.get('message') or failed.get('reason')}"
@@ -204,18 +188,8 @@ def _job_end(seen: JobSeen) -> Failure | None:
 
 
 def _waiting(seen: JobSeen, *, now: datetime) -> Outcome:
-    if seen.pod is None:
-        return _without_a_pod(seen.job or {}, now=now)
-    found = pod_waiting.waiting(seen.pod)
+    found = jobs.waiting(seen, now=now)
     if found.is_final(now):
         return Outcome("Ended", found.reason, found.message)
-    return Outcome("Waiting", found.reason, found.message, recheck_at=found.gives_up_at or _last_moment(seen.pod))
-
-
-def _without_a_pod(job: Manifest, *, now: datetime) -> Outcome:
-    """A pod comes within a second, or something does not let the Job controller make it, such as a quota."""
-    wondering_at = datetime.fromisoformat(job["metadata"]["creationTimestamp"]) + POD_PATIENCE
-    if now < wondering_at:
-        return Outcome("Waiting", Reason.PENDING, pod_waiting.WAITING_FOR_A_NODE, recheck_at=wondering_at)
-    name = job["metadata"]["name"]
-    return Outcome("Waiting", Reason.PENDING, f"The Job has no pod yet: `kubectl describe job {name}` says why.")
+    recheck_at = found.recheck_at or found.gives_up_at or _last_moment(seen.pod)
+    return Outcome("Waiting", found.reason, found.message, recheck_at=recheck_at)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.training_run import TrainingRun
 from posttrain_operator.actions import Child, Manifest, Patch, Plan
+from posttrain_operator.merge import Outcome
 from posttrain_operator.settings import Settings
 from posttrain_operator.training_run import merges, stages, status
 from posttrain_operator.training_run.observe import Observed
@@ -18,6 +19,8 @@ POLL_SECONDS = 2.0
 RECHECK_SECONDS = 60.0
 REFUSED_SECONDS = 30.0
 LEFTOVER_SECONDS = 1.0
+HELD_SECONDS = 2.0
+"""Between two looks at a run whose time to live is over while others still need it."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +97,27 @@ def _finished(manifest: Manifest, observed: Observed, *, now: datetime) -> Plan:
         for seen in (observed.preflight, observed.training)
         if seen.job and not seen.has_ended and "deletionTimestamp" not in seen.job["metadata"]
     )
-    left = _seconds_to_live(manifest, now=now)
     old = manifest["status"]
     known = _of_generation(old, manifest["metadata"]["generation"])
-    new = merges.status({**manifest, "status": known}, observed.merges, now=now)
+    found = merges.outcomes(manifest, observed.merges, now=now)
+    new = merges.status({**manifest, "status": known}, found, now=now)
+    left = _seconds_to_live(manifest, now=now)
+    # What others need of it is not taken from under them, such as the Job that makes their base.
+    is_held = observed.is_awaited or any(outcome.state == "Merging" for outcome in found)
+    has_outlived = left is not None and left <= 0
     return Plan(
         delete=running,
         status=new if new != old else None,
         events=merges.events(old, new),
-        recheck_seconds=left,
-        delete_parent=left is not None and left <= 0,
+        recheck_seconds=_soonest(HELD_SECONDS if has_outlived and is_held else left, found, now=now),
+        delete_parent=has_outlived and not is_held,
     )
+
+
+def _soonest(left: float | None, found: list[Outcome], *, now: datetime) -> float | None:
+    """When a finished run is to be looked at without an event."""
+    rechecks = [(outcome.recheck_at - now).total_seconds() for outcome in found if outcome.recheck_at]
+    return min([*rechecks, *([] if left is None else [left])], default=None)
 
 
 def _seconds_to_live(manifest: Manifest, *, now: datetime) -> float | None:

@@ -8,7 +8,7 @@ from posttrain_api.trainer_contract import Report, TrainingReport
 from posttrain_api.v1alpha1.evaluation import Gate
 from posttrain_api.v1alpha1.methods import TRAINING
 from posttrain_operator.actions import Manifest
-from posttrain_operator.training_run.observe import JobSeen
+from posttrain_operator.jobs import JobSeen
 from posttrain_operator.training_run.outcome import Outcome
 from posttrain_operator.training_run.status import Situation
 

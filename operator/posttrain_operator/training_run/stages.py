@@ -12,12 +12,13 @@ from posttrain_api.uri import claim_of
 from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM, TrainingRun
 from posttrain_operator import merge, pod_waiting
 from posttrain_operator.actions import Manifest
+from posttrain_operator.followed_run import Missing
+from posttrain_operator.jobs import JobSeen
 from posttrain_operator.metadata import is_current
 from posttrain_operator.settings import Settings
 from posttrain_operator.training_run import outcome, resources, result, sources, status
-from posttrain_operator.training_run.observe import JobSeen, Observed
+from posttrain_operator.training_run.observe import Observed
 from posttrain_operator.training_run.outcome import Identity, Outcome
-from posttrain_operator.training_run.sources import Blocked
 from posttrain_operator.training_run.status import Frozen, Situation
 
 
@@ -30,7 +31,7 @@ class Run:
     """run.json."""
     frozen: Frozen
     old: Mapping[str, Any]
-    blocked: Blocked | None = None
+    missing: Missing | None = None
     """Why it cannot begin, or not yet."""
 
     @property
@@ -63,15 +64,15 @@ def run(parsed: TrainingRun, observed: Observed, old: Mapping[str, Any], *, sett
         return _run(parsed, json.loads(observed.recipe["data"]["run.json"]), old)
     config = _config(parsed, old, settings=settings)
     found = _sources(parsed, observed, config["recipe"], now=now)
-    if isinstance(found, Blocked):
+    if isinstance(found, Missing):
         return _run(parsed, config, old, found)
     config["sources"] = {path: source.to_json() for path, source in found.items()}
     return _run(parsed, config, old)
 
 
-def _run(parsed: TrainingRun, config: Manifest, old: Mapping[str, Any], blocked: Blocked | None = None) -> Run:
+def _run(parsed: TrainingRun, config: Manifest, old: Mapping[str, Any], missing: Missing | None = None) -> Run:
     frozen = Frozen(config["recipe"], recipe_digest(config), config.get("sources", {}))
-    return Run(parsed, config, frozen, old, blocked)
+    return Run(parsed, config, frozen, old, missing)
 
 
 def _config(parsed: TrainingRun, old: Mapping[str, Any], *, settings: Settings) -> Manifest:
@@ -91,7 +92,7 @@ def _config(parsed: TrainingRun, old: Mapping[str, Any], *, settings: Settings) 
 
 def _sources(
     parsed: TrainingRun, observed: Observed, recipe: Manifest, *, now: datetime
-) -> Mapping[str, Source] | Blocked:
+) -> Mapping[str, Source] | Missing:
     if observed.training.job:
         # It trains already: only the ConfigMap was deleted, and the pod has its copy.
         return {}
@@ -101,8 +102,8 @@ def _sources(
 
 def decide(run: Run, observed: Observed, *, settings: Settings, now: datetime) -> Decision:
     """Where the run stands: before its sources, in preflight, or beyond it; the recipe is frozen before all else."""
-    if run.blocked:
-        return _blocked(run.blocked, settings=settings)
+    if run.missing:
+        return _waiting(run.missing, settings=settings)
     decision = _stage(run, observed, settings=settings, now=now)
     if observed.recipe or decision.situation.is_over:
         return decision
@@ -110,18 +111,11 @@ def decide(run: Run, observed: Observed, *, settings: Settings, now: datetime) -
     return replace(decision, create=_claims(run, observed, settings=settings), apply=(frozen, *decision.apply))
 
 
-def _blocked(found: Blocked, *, settings: Settings) -> Decision:
-    situation = Situation(found.reason, found.message, is_stalled=found.is_stalled)
-    return Decision(situation, create=_merge(found, settings=settings), recheck_at=found.recheck_at)
-
-
-def _merge(found: Blocked, *, settings: Settings) -> tuple[Manifest, ...]:
-    """The Job that makes the base; it belongs to the run whose adapter it merges."""
-    if found.to_merge is None:
-        return ()
-    owner, adapter = found.to_merge
-    parsed = TrainingRun.model_validate({"metadata": owner["metadata"], "spec": owner["spec"]})
-    return (merge.job(parsed, adapter, settings=settings),)
+def _waiting(found: Missing, *, settings: Settings) -> Decision:
+    situation = Situation(found.reason, found.message, is_stalled=found.is_failed, waits_for=found.run)
+    # The Job that makes the base belongs to the run whose adapter it merges.
+    create = (merge.job(*found.to_merge, settings=settings),) if found.to_merge else ()
+    return Decision(situation, create=create, recheck_at=found.recheck_at)
 
 
 def _claims(run: Run, observed: Observed, *, settings: Settings) -> tuple[Manifest, ...]:

@@ -48,6 +48,8 @@ class Situation:
     """The run ended; without a training report it has failed."""
     is_stalled: bool = False
     """It goes on only when somebody changes something."""
+    waits_for: str | None = None
+    """The run that it waits for."""
     preflight: PreflightReport | None = None
     trainer: TrainerStatus | None = None
     training: TrainingReport | None = None
@@ -86,13 +88,14 @@ def status(
     shown = {**kept, **_findings(situation, frozen, now=now)}
     if frozen and situation.training and situation.training.evaluation.gates:
         shown["rounds"] = rounds(situation, frozen, old)
+    round, waits_for = old.get("round", 0), situation.waits_for
     head = TrainingRunStatus(
         observed_generation=generation,
         phase=phase(found),
         conditions=found,
         resolved=frozen.recipe if frozen else None,
-        display=display.display(situation.reason, _gates(situation), shown),
-        round=old.get("round", 0),
+        display=display.display(situation.reason, _gates(situation), shown, round=round, waits_for=waits_for),
+        round=round,
         finished_at=now if situation.is_over else None,
     )
     return {**shown, **{name: value for name, value in head.to_json().items() if value != []}}

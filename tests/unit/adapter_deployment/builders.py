@@ -8,8 +8,9 @@ from typing import Any
 from posttrain_api import labels
 from posttrain_api.server_contract import AdapterReport, AgentReport, DesiredAdapters, EngineReport
 from posttrain_api.v1alpha1.adapter_deployment import AdapterDeployment
+from posttrain_operator import followed_run
 from posttrain_operator.actions import Manifest, Plan
-from posttrain_operator.adapter_deployment import resources, runs
+from posttrain_operator.adapter_deployment import resources
 from posttrain_operator.adapter_deployment.base import Base
 from posttrain_operator.adapter_deployment.plan import Observed, plan
 from posttrain_operator.adapter_deployment.replicas import Replica, Trouble
@@ -87,7 +88,8 @@ def accepted(
 def failed(name: str) -> Manifest:
     """A TrainingRun that ended without a result."""
     stalled = condition("Stalled", reason="OutOfMemory", message="the trainer needed more memory")
-    return {**run(name), "status": {"phase": "Failed", "conditions": [condition("Accepted", "False"), stalled]}}
+    conditions = [condition("Accepted", "False"), stalled]
+    return {**run(name), "status": {"phase": "Failed", "conditions": conditions, "finishedAt": NOW.isoformat()}}
 
 
 def engine(*, ready: bool = True, restarts: int = 0, started: datetime = STARTED, **more: Any) -> Manifest:
@@ -147,6 +149,12 @@ def report(desired: DesiredAdapters | str, *entries: AdapterReport, state: str =
     )
 
 
+def made(job: Manifest) -> Manifest:
+    """A Job as the API server shows it."""
+    metadata = {**job["metadata"], "uid": f"uid-of-{job['metadata']['name']}", "creationTimestamp": NOW.isoformat()}
+    return {**job, "metadata": metadata}
+
+
 @dataclass
 class World:
     """An AdapterDeployment and what is around it. A reconcile writes into it as the API server would."""
@@ -164,7 +172,7 @@ class World:
 
     def observed(self) -> Observed:
         """What observe() would find."""
-        followed = (runs.followed_run(body, self.jobs) for body in self.runs)
+        followed = (run for body in self.runs if (run := followed_run.seen(body, self.jobs)))
         return Observed(
             status=self.status,
             deployment=self.children.get("Deployment"),
@@ -182,7 +190,7 @@ class World:
         """Plan, and keep what was planned."""
         decided = plan(self.parent, observed=self.observed(), settings=SETTINGS, now=self.now)
         self.children |= {child["kind"]: child for child in decided.apply}
-        self.jobs += [child for child in decided.create if child["kind"] == "Job"]
+        self.jobs += [made(child) for child in decided.create if child["kind"] == "Job"]
         self.token = TOKEN if decided.create else self.token
         self.status = self.status if decided.status is None else decided.status
         return decided

@@ -40,14 +40,14 @@ def test_a_checkpoint_lies_beside_the_artifact(checkpoint: str | None, character
             accepted("support", "a", checkpoints=STEPS),
             "best",
             "RunUnsuitable",
-            "TrainingRun support has no checkpoint best: it has final, step-20; without one it is the result",
+            "TrainingRun support has no checkpoint best: it has step-20, final; leave checkpoint out for the result",
             id="another checkpoint",
         ),
         pytest.param(
             accepted("support", "a"),
             "best",
             "RunUnsuitable",
-            "TrainingRun support has no checkpoint best: it has none; without one it is the result",
+            "TrainingRun support has no checkpoint best: it has none; leave checkpoint out for the result",
             id="no checkpoints",
         ),
         pytest.param(

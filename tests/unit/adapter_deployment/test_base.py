@@ -40,7 +40,9 @@ def base_in_pods(world: World) -> str | None:
     ("runs", "reason", "message", "phase"),
     [
         pytest.param([], "RunNotFound", "TrainingRun sft does not exist", "Pending", id="not there"),
-        pytest.param([run("sft")], "WaitingForRun", "TrainingRun sft is in phase Training", "Pending", id="training"),
+        pytest.param(
+            [run("sft")], "WaitingForRun", "TrainingRun sft is not accepted yet: Training", "Pending", id="training"
+        ),
         pytest.param(
             [failed("sft")],
             "RunFailed",
@@ -168,9 +170,42 @@ def test_a_merge_that_failed_is_said() -> None:
     assert decided.create == ()
     assert (world.condition("Stalled")["reason"], world.condition("Stalled")["message"]) == (
         "MergeFailed",
-        "baseModel: Job sft-merge-aaaaaaaa failed: Job has reached the backoff limit: `kubectl logs "
-        "job/sft-merge-aaaaaaaa` says more; delete the Job to try again",
+        "baseModel: TrainingRun sft: Job sft-merge-aaaaaaaa failed: Job has reached the backoff limit; delete the Job "
+        "to try again",
     )
+
+
+def test_a_failed_merge_is_tried_again_when_its_job_is_deleted() -> None:
+    world = following(accepted("sft", "a"))
+    world.reconcile()
+    world.jobs[0]["status"] = {"conditions": [condition("Failed", message="no room")]}
+    world.reconcile()
+    world.jobs = []
+
+    (job,) = world.reconcile().create
+
+    assert job["metadata"]["name"] == "sft-merge-aaaaaaaa"
+    assert world.condition("Ready")["reason"] == "Merging"
+    assert world.condition("Stalled") is None
+
+
+@pytest.mark.parametrize(
+    ("runs", "reason", "phase"),
+    [
+        pytest.param([], "RunNotFound", "Pending", id="deleted"),
+        pytest.param([run("sft")], "WaitingForRun", "Pending", id="made anew"),
+        pytest.param([failed("sft")], "RunFailed", "Failed", id="made anew and failed"),
+    ],
+)
+def test_the_run_changes_its_mind_during_a_merge(runs: list[Manifest], reason: str, phase: str) -> None:
+    world = following(accepted("sft", "a"))
+    world.reconcile()
+    world.runs, world.jobs = runs, []
+
+    decided = world.reconcile()
+
+    assert decided.create == ()
+    assert (world.condition("Ready")["reason"], world.status["phase"]) == (reason, phase)
 
 
 def served_world() -> World:
@@ -263,6 +298,6 @@ def test_an_unknown_checkpoint_of_a_base_is_refused_with_those_that_exist() -> N
 
     assert (world.condition("Stalled")["reason"], world.condition("Stalled")["message"]) == (
         "RunUnsuitable",
-        "baseModel: TrainingRun sft has no checkpoint best: it has final, step-20; without one it is the result",
+        "baseModel: TrainingRun sft has no checkpoint best: it has step-20, final; leave checkpoint out for the result",
     )
     assert world.status["display"]["base"] == "run:sft/best"

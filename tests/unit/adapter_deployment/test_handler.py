@@ -183,7 +183,7 @@ async def test_a_run_that_is_not_accepted_is_waited_for() -> None:
         plan = await handler.kind(tools(cluster, threads)).decide(manifest(), None)
 
     assert plan.status
-    assert plan.status["adapters"][0]["message"] == "TrainingRun support is in phase Training"
+    assert plan.status["adapters"][0]["message"] == "TrainingRun support is not accepted yet: Training"
 
 
 async def test_a_base_is_merged_once_and_taken_from_the_runs_status() -> None:
@@ -192,7 +192,7 @@ async def test_a_base_is_merged_once_and_taken_from_the_runs_status() -> None:
     with ThreadPoolExecutor(1) as threads:
         kind = handler.kind(tools(cluster, threads))
         first = await kind.decide(merging, None)
-        cluster.see(first.create[-1], kind="Job")
+        cluster.see(first.create[-1], kind="Job", creationTimestamp=NOW.isoformat())
         second = await kind.decide(merging, None)
         merged = {"artifactDigest": digest("a"), "uri": "pvc://posttrain-artifacts/base", "digest": digest("1")}
         cluster.see(accepted("sft", "a", mergedBases=[merged]), kind="TrainingRun", version=2, uid="uid-of-sft")

@@ -37,7 +37,7 @@ def test_the_first_reconcile_makes_everything_and_waits_for_the_runs() -> None:
         "loadedReplicas": 0,
         "totalReplicas": 1,
         "reason": "WaitingForRun",
-        "message": "TrainingRun support is in phase Training",
+        "message": "TrainingRun support is not accepted yet: Training",
     }
 
 
@@ -111,7 +111,7 @@ def test_a_digest_flips_and_the_old_one_is_named_until_all_have_the_new() -> Non
 @pytest.mark.parametrize(
     ("runs", "state", "message"),
     [
-        pytest.param([run("next")], "Pending", "TrainingRun next is in phase Training", id="unfinished"),
+        pytest.param([run("next")], "Pending", "TrainingRun next is not accepted yet: Training", id="unfinished"),
         pytest.param([], "Pending", "TrainingRun next does not exist", id="not there"),
         pytest.param(
             [failed("next")],

@@ -9,8 +9,9 @@ from typing import Any
 from posttrain_api import trainer_contract
 from posttrain_api.trainer_contract import TrainerStatus
 from posttrain_operator.actions import Manifest, Plan
+from posttrain_operator.jobs import JobSeen
 from posttrain_operator.settings import Settings
-from posttrain_operator.training_run.observe import JobSeen, Observed
+from posttrain_operator.training_run.observe import Observed
 from posttrain_operator.training_run.plan import Refusal, plan
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

@@ -25,7 +25,7 @@ from tests.unit.training_run.builders import (
 )
 
 from posttrain_api.conditions import Reason
-from posttrain_operator.training_run.observe import JobSeen
+from posttrain_operator.jobs import JobSeen
 
 MINUTES = timedelta(minutes=1)
 STOPPED = {"failure": {"reason": "TrainerStopped", "message": "stopped at step 7 of 30"}}

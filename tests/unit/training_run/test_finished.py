@@ -19,7 +19,8 @@ from tests.unit.training_run.builders import (
 )
 
 from posttrain_operator.actions import Child, Plan
-from posttrain_operator.training_run.observe import JobSeen, Observed
+from posttrain_operator.jobs import JobSeen
+from posttrain_operator.training_run.observe import Observed
 
 JOB = Child("batch/v1", "Job", "dates-0-0")
 

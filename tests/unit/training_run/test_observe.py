@@ -13,7 +13,7 @@ from posttrain_operator.actions import Manifest
 from posttrain_operator.kind import Tools
 from posttrain_operator.kube import Api
 from posttrain_operator.pods import Pods
-from posttrain_operator.store import Store
+from posttrain_operator.store import Store, key_of
 from posttrain_operator.training_run import handler
 from posttrain_operator.training_run.observe import Observed, observe
 
@@ -111,6 +111,68 @@ async def test_the_newest_pod_of_a_job_counts() -> None:
 
     assert found.training.pod
     assert found.training.pod["metadata"]["name"] == "newer"
+
+
+def merge_job(name: str, *, owner: str) -> Manifest:
+    job = child("Job", name, owner=owner)
+    job["metadata"]["labels"][labels.COMPONENT] = "merge"
+    return job
+
+
+async def test_merges_are_a_runs_own_with_the_pods_that_they_own() -> None:
+    seen = [
+        merge_job("dates-merge-1", owner=UID),
+        merge_job("dates-merge-2", owner="uid-of-an-earlier-run"),
+        child("Job", "dates-0-0", owner=UID),
+        pod("made-by-it", "dates-merge-1"),
+        pod("forged", "another-job"),
+    ]
+
+    found = await observe(run(), tools=tools(*seen))
+
+    (name,) = found.merges
+    assert name == "dates-merge-1"
+    made = found.merges[name].pod
+    assert made
+    assert made["metadata"]["name"] == "made-by-it"
+
+
+def named(name: str, **status: Any) -> Manifest:
+    """Another run, with this status."""
+    metadata = {"name": name, "namespace": "team", "uid": f"uid-of-{name}", "resourceVersion": "1", "generation": 1}
+    return {**run(), "metadata": metadata, "status": status}
+
+
+def reconciling(reason: str) -> Manifest:
+    return {"conditions": [{"type": "Ready", "status": "False", "reason": reason, "message": ""}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "is_awaited"),
+    [
+        pytest.param({}, True, id="new"),
+        pytest.param(reconciling("WaitingForRun"), True, id="waiting"),
+        pytest.param(reconciling("Merging"), True, id="merging"),
+        pytest.param(reconciling("Training"), False, id="it has what it needs"),
+        pytest.param(reconciling("ReferenceCycle"), False, id="it will not begin"),
+        pytest.param({**reconciling("WaitingForRun"), "finishedAt": "2026-11-21T12:00:00Z"}, False, id="finished"),
+    ],
+)
+async def test_a_run_is_awaited_by_what_has_not_got_its_result_yet(status: Manifest, is_awaited: bool) -> None:
+    follower = named("dpo", **status)
+    given = tools(follower)
+    given.store.follow(key_of(follower), [key_of(run())])
+
+    assert (await observe(run(), tools=given)).is_awaited is is_awaited
+
+
+async def test_a_run_that_is_being_deleted_is_gone_for_those_that_name_it() -> None:
+    parent = named("sft")
+    parent["metadata"]["deletionTimestamp"] = "2026-11-21T12:00:00Z"
+    follower = run(baseModel={"fromRun": {"name": "sft"}})
+
+    assert (await observe(follower, tools=tools(parent))).upstream == {}
+    assert list((await observe(follower, tools=tools(named("sft")))).upstream) == ["sft"]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from tests.unit.training_run.builders import (
 from posttrain_api.conditions import Reason
 from posttrain_operator.actions import Child, Event, Manifest, Patch
 from posttrain_operator.execute import merge_patch
-from posttrain_operator.training_run.observe import JobSeen
+from posttrain_operator.jobs import JobSeen
 
 
 def test_a_new_run_gets_its_claim_its_recipe_and_its_preflight() -> None:

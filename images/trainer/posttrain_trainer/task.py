@@ -5,6 +5,7 @@ Preflight and training prepare it in the same way, so that what passed preflight
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from posttrain_api.conditions import Reason
@@ -142,11 +143,19 @@ class _Preparation:
 
     def _chat_format(self, tokenizer: Any, rows: Sequence[Row]) -> ChatFormat:
         recipe = self._recipe
-        found = template.chosen(recipe.environment.chat_template, tokenizer, self._places)
+        given = recipe.environment.chat_template
+        found = template.shared(self._combined) if given is None else None
+        found = found or template.chosen(given, tokenizer, self._places)
         if any(row.messages for row in rows):
             template.require(found)
         only = recipe.sft is not None and recipe.sft.completion_only
         return ChatFormat(tokenizer, found, recipe.environment.system_prompt, completion_only=only)
+
+    @property
+    def _combined(self) -> dict[str, Path]:
+        """Folders of the adapters that a merge combines, by the names of their runs."""
+        sources = self._config.sources.items()
+        return {it.run: self._places.path(it.uri) for where, it in sources if where.startswith("merge.runs.")}
 
     def _encoded(self, chat: ChatFormat, rows: Rows) -> Mapping[int, Example | Answered]:
         """A row's number -> the row as tokens."""

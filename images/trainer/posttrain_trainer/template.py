@@ -7,8 +7,9 @@ prompt, which is found by rendering the conversation up to the turn and comparin
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -25,6 +26,8 @@ from posttrain_trainer.refusal import Refused
 
 Tools = list[dict[str, Any]] | None
 """Descriptions of tools, for templates that write them."""
+FILE = "chat_template.jinja"
+"""Where an artifact holds its chat template."""
 Span = tuple[int, int]
 """Start and end of something in a text, in characters."""
 
@@ -46,6 +49,18 @@ def chosen(template: ChatTemplate | None, tokenizer: Any, places: Places) -> str
     except (OSError, UnicodeDecodeError) as error:
         name = f"ConfigMap {template.config_map.name}, key {template.config_map.key}"
         raise Refused(Reason.CHAT_TEMPLATE_MISSING, f"the chat template cannot be read: {name}: {error}") from error
+
+
+def shared(adapters: Mapping[str, Path]) -> str | None:
+    """The chat template that adapters, by their runs' names, were trained with; Refused where they differ."""
+    found = {name: (folder / FILE).read_text() for name, folder in adapters.items() if (folder / FILE).is_file()}
+    if len(set(found.values())) > 1:
+        raise Refused(
+            Reason.ADAPTERS_DIFFER,
+            f"merge.runs: {' and '.join(sorted(found))} were trained with different chat templates: write the one to "
+            "judge and to serve the merge with as environment.chatTemplate",
+        )
+    return next(iter(found.values()), None)
 
 
 def _own_template(tokenizer: Any) -> str | None:

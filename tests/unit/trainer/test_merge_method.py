@@ -39,12 +39,14 @@ def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Sourc
     ]
 
 
-def job(base: Path, tmp_path: Path, adapters: list[Source], **block: Any) -> Job:
+def job(base: Path, tmp_path: Path, adapters: list[Source], *, with_template: bool = True, **block: Any) -> Job:
     dataset = builders.json_lines(tmp_path / "rows.jsonl", builders.exchanges(20))
     runs = [{"name": each.run, "weight": weight} for each, weight in zip(adapters, WEIGHTS, strict=True)]
+    template = {"chatTemplate": {"inline": builders.CHATML}} if with_template else {}
     config = builders.run(
         base,
         dataset,
+        environment={"dataset": {"uri": f"file://{dataset}"}, **template},
         method="merge",
         merge={"runs": runs, **block},
         tuning={},
@@ -145,3 +147,20 @@ def test_an_adapter_that_is_not_what_was_accepted_is_refused(
     with pytest.raises(Refused, match="holds sha256:") as refused:
         combined(job(base, tmp_path, [adapters[0], swapped]))
     assert refused.value.reason == Reason.DIGEST_MISMATCH
+
+
+def test_the_template_is_the_one_that_the_adapters_were_trained_with(
+    base: Path, tmp_path: Path, adapters: list[Source]
+) -> None:
+    folders = [shutil.copytree(Path(each.uri.removeprefix("file://")), tmp_path / each.run) for each in adapters]
+    moved = [each.replace(uri=f"file://{folder}") for each, folder in zip(adapters, folders, strict=True)]
+    for folder in folders:
+        (folder / "chat_template.jinja").write_text("{% for message in messages %}{{ message.content }}|{% endfor %}")
+    template = job(base, tmp_path, moved, with_template=False).task.chat.template
+    assert template == (folders[0] / "chat_template.jinja").read_text()
+
+    (folders[1] / "chat_template.jinja").write_text("{{ messages }}")
+    with pytest.raises(Refused, match="run-0 and run-1 were trained with different chat templates") as refused:
+        job(base, tmp_path, moved, with_template=False)
+    assert refused.value.reason is Reason.ADAPTERS_DIFFER
+    assert job(base, tmp_path, moved).task.chat.template != template

@@ -140,6 +140,13 @@ def test_adapters_of_different_bases_are_refused(base: Path, tmp_path: Path, ada
     assert refused.value.reason == Reason.ADAPTERS_DIFFER
 
 
+def test_adapters_of_another_base_than_the_runs_are_refused(base: Path, tmp_path: Path, adapters: list[Source]) -> None:
+    other = Path(shutil.copytree(base, tmp_path / "other"))
+    (other / "added_tokens.json").write_text("{}")
+    with pytest.raises(Refused, match=r"/other: is sha256:.*, and the adapter was trained on sha256:"):
+        combined(job(other, tmp_path, adapters))
+
+
 def test_an_adapter_that_is_not_what_was_accepted_is_refused(
     base: Path, tmp_path: Path, adapters: list[Source]
 ) -> None:

@@ -147,11 +147,16 @@ def file_entry(path: Path) -> FileEntry:
         return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
 
 
-def payload(folder: Path) -> dict[str, FileEntry]:
-    """The payload files of an artifact's folder, by path relative to it."""
+def payload_paths(folder: Path) -> dict[str, Path]:
+    """Where the payload files of an artifact's folder lie, by path relative to it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in files}
-    return {name: file_entry(path) for name, path in names.items() if name not in BESIDE_THE_PROOF}
+    return {name: path for name, path in names.items() if name not in BESIDE_THE_PROOF}
+
+
+def payload(folder: Path) -> dict[str, FileEntry]:
+    """The payload files of an artifact's folder, by path relative to it."""
+    return {name: file_entry(path) for name, path in payload_paths(folder).items()}
 
 
 def files_digest(files: Mapping[str, FileEntry]) -> str:
@@ -164,22 +169,43 @@ def base_digest(folder: Path) -> str:
 
     Raises ValueError where the folder is no complete model.
     """
-    paths = sorted(path for path in folder.iterdir() if _is_part_of_base(path.name)) if folder.is_dir() else []
-    names = {path.name for path in paths}
-    if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
+    return base_digest_of({name: file_entry(path) for name, path in base_paths(folder).items()})
+
+
+def base_paths(folder: Path) -> dict[str, Path]:
+    """Where the files lie that a base model's digest is made from, by name; ValueError where it is no complete one."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = {path.name: path for path in paths if _is_part_of_base(path.name)}
+    if "config.json" not in found or not any(name.endswith(".safetensors") for name in found):
         raise ValueError(f"{folder}: no model here: config.json and *.safetensors are needed")
-    return files_digest({path.name: file_entry(path) for path in paths})
+    return found
+
+
+def base_digest_of(files: Mapping[str, FileEntry]) -> str:
+    """The digest of the base model among these files of a folder."""
+    return files_digest({name: entry for name, entry in files.items() if _is_part_of_base(name)})
 
 
 def _is_part_of_base(name: str) -> bool:
     tokenizer = ("tokenizer", "vocab", "merges", "special_tokens_map", "added_tokens")
-    return name == "config.json" or name.endswith(".safetensors") or name.startswith(tokenizer)
+    is_named = name == "config.json" or name.endswith(".safetensors") or name.startswith(tokenizer)
+    return is_named and "/" not in name
 
 
 def differences(folder: Path, files: Mapping[str, FileEntry]) -> Iterable[str]:
     """What of a folder's payload does not match these entries, as sentences; nothing where all match."""
-    found = payload(folder)
-    for name in sorted(files.keys() | found.keys()):
+    return _differences(payload(folder), files)
+
+
+def faults(found: Mapping[str, FileEntry], manifest: Manifest) -> Iterable[str]:
+    """What of the payload that was found does not match its manifest, as sentences; nothing where all does."""
+    if files_digest(manifest.files) != manifest.weights_digest:
+        yield "the manifest's weightsDigest is not that of the files it names"
+    yield from _differences(found, manifest.files)
+
+
+def _differences(found: Mapping[str, FileEntry], files: Mapping[str, FileEntry]) -> Iterable[str]:
+    for name in sorted(found.keys() | files.keys()):
         if name not in found:
             yield f"{name} is missing"
         elif name not in files:

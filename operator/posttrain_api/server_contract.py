@@ -82,9 +82,11 @@ class EngineReport(Model):
     """What the agent knows of its vLLM."""
 
     state: Literal["Starting", "Healthy", "Failed"]
-    """Healthy: it answers /health through the gateway."""
+    """Healthy: it answers /health through the gateway, with a base that was not found to be another than it claims."""
     base_digest: Digest | None = None
     """Digest of the base model on this pod, once computed."""
+    reason: Reason | None = None
+    """What is wrong, as one word, where it is not the engine itself."""
     message: str | None = None
     """What is wrong."""
 

@@ -17,7 +17,7 @@ async def test_scores_are_those_of_transformers_and_nothing_else_is_served(tmp_p
     with torch.no_grad():
         expected = [model(torch.tensor([row])).logits[0, 0].item() for row in SEQUENCES]
     async with (
-        running_server(tmp_path, "--runner=pooling") as server,
+        running_server(tmp_path) as server,
         httpx.AsyncClient(base_url=str(server.client.base_url).removesuffix("/v1/"), timeout=60) as client,
     ):
         asked = {"model": "base", "input": SEQUENCES, "use_activation": True}

@@ -54,9 +54,6 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--chat-template", type=Path, help="for requests to a base that has none")
     parser.add_argument("--gpus", type=int, default=0, help="number of GPUs; 0 serves from the CPU")
-    parser.add_argument(
-        "--runner", choices=get_args(server_contract.Runner), default="generate", help="pooling: the base scores"
-    )
     parser.set_defaults(run=_run_engine)
 
 
@@ -76,7 +73,7 @@ def _run_key(options: argparse.Namespace) -> None:
 
 
 def _run_engine(options: argparse.Namespace) -> None:
-    from posttrain_server import engine
+    from posttrain_server import checkpoint, engine
 
     base = _folder(options.base, options.claims_root)
     settings = engine.EngineSettings(
@@ -91,7 +88,7 @@ def _run_engine(options: argparse.Namespace) -> None:
         host=options.host,
         port=options.port,
         num_gpus=options.gpus,
-        runner=options.runner,
+        runner=checkpoint.runner(base),
     )
     engine.run(settings, os.environ)
 
@@ -101,7 +98,6 @@ def _run_agent(options: argparse.Namespace) -> None:
     from posttrain_server.agent.reconcile import AgentSettings
 
     agent = AgentSettings(
-        base=_folder(options.base, options.claims_root),
         desired_file=options.desired_file,
         max_rank=options.max_rank,
         max_cached_adapters=options.max_cached_adapters,
@@ -109,6 +105,7 @@ def _run_agent(options: argparse.Namespace) -> None:
     service.run(
         service.ServiceSettings(
             agent=agent,
+            base=_folder(options.base, options.claims_root),
             engine_url=options.engine,
             key_file=options.key_file,
             token_file=options.token_file,

@@ -1,4 +1,4 @@
-"""The precision of a base model's checkpoint, read from its files without a deep-learning library.
+"""What a base model's folder holds, and in which precision: read from its files without a deep-learning library.
 
 vLLM's own `auto` turns a float32 checkpoint into bfloat16 on the CPU; what was trained would not be what is served.
 """
@@ -8,9 +8,43 @@ import struct
 from pathlib import Path
 from typing import Any, get_args
 
-from posttrain_api.artifact import Dtype
+from pydantic import ValidationError
+
+from posttrain_api.artifact import MANIFEST_FILE, Dtype, Manifest
+from posttrain_api.server_contract import Runner
+
+_NO_BASES = {
+    "lora": "is an adapter: name it under adapters, or its run in baseModel.fromRun, which merges it",
+    "prompt": "is a prompt, which vLLM cannot serve: train with tuning.lora or tuning.full",
+    "dataset": "is a dataset: train on it, and serve what was trained",
+}
+"""Kinds of artifacts that are no model of their own -> what to do instead."""
+_SCORING = "ForSequenceClassification"
+"""How transformers calls a reward model's architecture."""
 
 _SAFETENSORS_NAMES: dict[str, Dtype] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+def manifest(folder: Path) -> Manifest | None:
+    """The manifest in a folder; None where there is none of ours."""
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return None
+
+
+def runner(folder: Path) -> Runner:
+    """What vLLM is to make of a base: a reward model scores, by its manifest or else by its architecture; others write.
+
+    Raises ValueError where the folder is no base, OSError where it cannot be read.
+    """
+    published = manifest(folder)
+    if published is None:
+        architectures = json.loads((folder / "config.json").read_text()).get("architectures") or []
+        return "pooling" if any(str(name).endswith(_SCORING) for name in architectures) else "generate"
+    if published.kind in _NO_BASES:
+        raise ValueError(f"{folder} {_NO_BASES[published.kind]}")
+    return "pooling" if published.kind == "reward-model" else "generate"
 
 
 def dtype(folder: Path) -> Dtype:

@@ -157,8 +157,10 @@ class Replica:
     def _engine_trouble(self) -> Trouble | None:
         if self.report is None or self.report.engine.state != "Failed":
             return None
-        message = f"pod {self.name}: {self.report.engine.message or 'the engine does not answer'}"
-        return Trouble(Reason.ENGINE_FAILED, message, is_final=self.restart_count >= MAX_RESTARTS)
+        engine = self.report.engine
+        message = f"pod {self.name}: {engine.message or 'the engine does not answer'}"
+        is_final = engine.reason is not None or self.restart_count >= MAX_RESTARTS
+        return Trouble(engine.reason or Reason.ENGINE_FAILED, message, is_final=is_final)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,6 @@ def _engine_args(parent: AdapterDeployment, base: Base) -> list[str]:
         "--port": server_contract.ENGINE_PORT,
         "--key-file": server_contract.KEY_FILE,
         "--gpus": parent.spec.resources.gpus,
-        "--runner": "pooling" if base.kind == "reward-model" else None,
     }
     return ["engine", *_options(given)]
 

@@ -12,7 +12,7 @@ from posttrain_operator.actions import Manifest
 from posttrain_operator.adapter_deployment import resources
 from posttrain_operator.adapter_deployment.base import Base
 
-REWARD_MODEL = Base(uri=f"pvc://posttrain-artifacts/judge/sha256-{'c' * 64}", kind="reward-model", run="judge")
+RESULT = Base(uri=f"pvc://posttrain-artifacts/sft/sha256-{'c' * 64}", run="sft")
 FOLDER = Path(__file__).parent / "golden"
 
 
@@ -49,8 +49,8 @@ RENDERED: dict[str, Callable[[], Manifest]] = {
     "deployment-with-everything": lambda: resources.deployment(
         deployment("support", **_everything_said()), base=BASE, claims=["models"], settings=SETTINGS
     ),
-    "deployment-of-a-reward-model": lambda: resources.deployment(
-        deployment(), base=REWARD_MODEL, claims=["posttrain-artifacts"], settings=SETTINGS
+    "deployment-on-a-result": lambda: resources.deployment(
+        deployment(), base=RESULT, claims=["posttrain-artifacts"], settings=SETTINGS
     ),
     "config-map": lambda: resources.config_map(
         deployment("support", engine={"chatTemplate": {"inline": "{{ messages }}"}}),

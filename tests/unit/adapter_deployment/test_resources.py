@@ -62,7 +62,7 @@ def test_the_token_is_read_back_from_the_secret() -> None:
     assert resources.token_of({"data": {}}) is None
 
 
-@pytest.mark.parametrize("deployment", ["deployment-with-everything", "deployment-of-a-reward-model"])
+@pytest.mark.parametrize("deployment", ["deployment-with-everything", "deployment-on-a-result"])
 @pytest.mark.parametrize("container", ["key", "engine", "agent"])
 def test_the_server_image_knows_every_argument(container: str, deployment: str) -> None:
     spec = RENDERED[deployment]()["spec"]["template"]["spec"]

@@ -11,10 +11,12 @@ from tests.unit.adapter_deployment.builders import (
     deployment,
     engine,
     ready_world,
+    report,
     second,
 )
 
 from posttrain_api.conditions import Reason
+from posttrain_api.server_contract import EngineReport
 from posttrain_operator.adapter_deployment.replicas import Trouble
 
 
@@ -95,6 +97,18 @@ def test_a_pod_that_does_not_serve_says_why(
         assert (found["status"], found["reason"], found["message"]) == ("False", reason, f"pod pod-2: {message}")
     assert (world.condition("Stalled") is not None) is is_final
     assert [(event.type, event.reason) for event in decided.events] == [("Warning", reason)]
+
+
+def test_a_base_that_was_changed_after_it_was_published_is_said_and_is_final() -> None:
+    world = ready_world()
+    refused = EngineReport(state="Failed", reason=Reason.DIGEST_MISMATCH, message="the base was changed")
+
+    second(world, ready=False, about=report(world.desired).replace(engine=refused))
+    world.reconcile()
+
+    for type_ in ("Available", "Ready", "Stalled"):
+        found = world.condition(type_)
+        assert (found["reason"], found["message"]) == ("DigestMismatch", "pod pod-2: the base was changed")
 
 
 def test_an_image_that_cannot_be_pulled_for_ten_minutes_is_final() -> None:

@@ -12,7 +12,7 @@ import httpx
 from tests.unit.server.engine_stand_in import Engine
 
 from posttrain_api import artifact
-from posttrain_api.artifact import BaseReference, Manifest, Probe
+from posttrain_api.artifact import BaseReference, Kind, Manifest, Probe
 from posttrain_api.server_contract import DesiredAdapter, Runner
 from posttrain_server.agent.store import LocalArtifact
 from posttrain_server.agent.world import EngineView, World
@@ -83,6 +83,29 @@ def safetensors() -> bytes:
     """A safetensors file with one number."""
     header = json.dumps({"lora_A": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     return struct.pack("<Q", len(header)) + header + b"\0\0\0\0"
+
+
+def write_model(folder: Path, *, weights: bytes = b"", **config: Any) -> None:
+    """A base model: these bytes in a safetensors file, and its configuration."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(safetensors() + weights)
+
+
+def publish_merged(root: Path) -> Path:
+    """A model with an adapter in it, in a folder below this root that is named by its digest."""
+    write_model(root / "new", weights=b"merged")
+    digest = artifact.base_digest(root / "new").removeprefix("sha256:")
+    return (root / "new").rename(root / f"base-{digest}")
+
+
+def publish_model(root: Path, *, kind: Kind = "model") -> Path:
+    """An artifact that is a model, in a folder below this root that is named by its digest."""
+    write_model(root / "new", weights=b"trained")
+    files = artifact.payload(root / "new")
+    made = manifest(kind=kind, rank=None, files=files, weights_digest=artifact.files_digest(files))
+    (root / "new/manifest.json").write_text(json.dumps(made.to_json()))
+    return (root / "new").rename(root / artifact.folder_name(made.digest))
 
 
 def published(

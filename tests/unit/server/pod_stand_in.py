@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.unit.server.builders import KEY, published, safetensors
+from tests.unit.server.builders import KEY, published, write_model
 from tests.unit.server.vllm_stand_in import Vllm
 
 from posttrain_api import artifact
 from posttrain_api.artifact import Probe
 from posttrain_api.server_contract import AdapterReport, DesiredAdapter, DesiredAdapters
 from posttrain_server.agent import web
+from posttrain_server.agent.base import Base
 from posttrain_server.agent.engine_client import EngineClient
 from posttrain_server.agent.metrics import AgentMetrics
 from posttrain_server.agent.reconcile import Agent, AgentSettings
@@ -52,24 +53,30 @@ class Pod:
     """A server pod on this machine."""
 
     root: Path
+    base: Path = Path("models/tiny")
+    """Of the claims: what the engine loads."""
     engines: Engines = field(default_factory=Engines)
 
     def __post_init__(self) -> None:
-        base = self.root / "claims/models/tiny"
-        base.mkdir(parents=True)
-        (base / "config.json").write_text("{}")
-        (base / "model.safetensors").write_bytes(safetensors())
-        (self.root / "state").mkdir()
+        (self.root / "state").mkdir(exist_ok=True)
         (self.root / "token").write_text("secret\n")
+        if not self.folder.exists():
+            write_model(self.folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where the base lies on this machine."""
+        return self.root / "claims" / self.base
 
     @asynccontextmanager
     async def agent(self) -> AsyncIterator["Running"]:
         """The agent's container, from start to end."""
         http = httpx.AsyncClient(transport=self.engines, base_url="http://engine", headers={KEY_HEADER: KEY})
         metrics, engine = AgentMetrics(), EngineClient(http)
-        settings = AgentSettings(self.root / "claims/models/tiny", self.root / "adapters.json", 16, 2)
+        settings = AgentSettings(self.root / "adapters.json", 16, 2)
         store = Store(self.root / "state", self.root / "claims", retry_seconds=0.01)
-        agent = Agent(settings, engine=engine, store=store, metrics=metrics, tick_seconds=0.005)
+        base = Base(self.folder, memory=self.root / "state/base.json", retry_seconds=0.01)
+        agent = Agent(settings, engine=engine, store=store, base=base, metrics=metrics, tick_seconds=0.005)
         app = web.application(agent, engine=engine, metrics=metrics, token_file=self.root / "token")
         loop = asyncio.create_task(agent.run())
         async with http, httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://agent") as client:
@@ -78,7 +85,7 @@ class Pod:
 
     def publish(self, name: str, *, result: float = -1.0, **config: Any) -> DesiredAdapter:
         """An artifact on the claim, and the entry of a list that wants it."""
-        base = artifact.base_digest(self.root / "claims/models/tiny")
+        base = artifact.base_digest(self.folder)
         probe = Probe(token_ids=[1, 2, 3], base=[-2.0, -3.0], result=[result, result])
         folder = f"{name}{result}"
         made = published(self.root / "claims/artifacts", folder=folder, base=base, probes=[probe], config=config)

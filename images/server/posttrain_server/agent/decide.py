@@ -35,11 +35,11 @@ def decide(world: World) -> Decision:
     unproven = [adapter for adapter in served if not world.is_failed(adapter) and world.proven_at(adapter) is None]
     forget = _unneeded_copies(world)
     if world.engine is None:
-        return Decision(refuse=_over_capacity(world), forget=forget, fetch=_next_fetch(world))
+        return Decision(refuse=_refused(world), forget=forget, fetch=_next_fetch(world))
     routes = route_table(world)
     prove = next((a for a in unproven if world.is_registered(a) and a.digest in world.local), None)
     return Decision(
-        refuse=_over_capacity(world),
+        refuse=_refused(world),
         forget=forget,
         fetch=_next_fetch(world),
         routes=routes if routes != world.engine.state.table else None,
@@ -52,6 +52,14 @@ def decide(world: World) -> Decision:
 def within_capacity(world: World) -> tuple[DesiredAdapter, ...]:
     """The wanted adapters that the engine has room for."""
     return world.wanted[: world.capacity]
+
+
+def _refused(world: World) -> tuple[tuple[str, Failure], ...]:
+    if world.runner == "generate":
+        return _over_capacity(world)
+    message = "the base is a reward model, which is served alone: take the adapter out of this deployment"
+    failure = Failure(Reason.UNSUPPORTED_ADAPTER, message)
+    return tuple((version(adapter), failure) for adapter in world.wanted if not world.is_failed(adapter))
 
 
 def _over_capacity(world: World) -> tuple[tuple[str, Failure], ...]:
@@ -84,7 +92,7 @@ def _proven_route(world: World, adapter: DesiredAdapter) -> Route | None:
 
 
 def _next_fetch(world: World) -> DesiredAdapter | None:
-    if world.fetching is not None or world.base_digest is None:
+    if world.fetching is not None or world.base_digest is None or world.runner == "pooling":
         return None
     candidates = within_capacity(world)
     return next((a for a in candidates if a.digest not in world.local and not world.is_failed(a)), None)

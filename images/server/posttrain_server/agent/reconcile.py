@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from posttrain_api import artifact
 from posttrain_api.conditions import Reason
 from posttrain_api.server_contract import AgentReport, DesiredAdapter, DesiredAdapters, EngineReport
 from posttrain_server.agent import decide, desired, failure, proof, report
+from posttrain_server.agent.base import Base
 from posttrain_server.agent.engine_client import EngineClient, EngineRefused, EngineSlow, EngineUnreachable
 from posttrain_server.agent.failure import ArtifactError, Failure
 from posttrain_server.agent.metrics import AgentMetrics, Stage
@@ -19,7 +19,6 @@ from posttrain_server.agent.store import LocalArtifact, Store
 from posttrain_server.agent.world import EngineView, Proof, World, version
 from posttrain_server.exchange import RouteTable
 
-_BASE_RETRY_SECONDS = 5.0
 _PATIENCE = 3
 """So many answers in a row may be late before a healthy engine counts as gone: on a busy machine one is no sign."""
 
@@ -30,7 +29,6 @@ log = logging.getLogger("posttrain.agent")
 class AgentSettings:
     """What the operator decided for this agent."""
 
-    base: Path
     desired_file: Path
     max_rank: int
     max_cached_adapters: int
@@ -45,6 +43,7 @@ class Agent:
         *,
         engine: EngineClient,
         store: Store,
+        base: Base,
         metrics: AgentMetrics,
         clock: Callable[[], float] = time.monotonic,
         tick_seconds: float = 1.0,
@@ -58,7 +57,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._desired = desired.load(store.folder)
         self._refused_file: bytes | None = None
-        self._base_digest: str | None = None
+        self._base = base
         self._local: dict[str, LocalArtifact] = {}
         self._failures: dict[str, Failure] = {}
         self._proofs: dict[str, Proof] = {}
@@ -70,7 +69,7 @@ class Agent:
 
     def report(self) -> AgentReport:
         """The truth about this pod, as of the last look at the engine."""
-        return report.agent_report(self._world(), self._engine_report.replace(base_digest=self._base_digest))
+        return report.agent_report(self._world(), self._engine_report.replace(base_digest=self._base.digest))
 
     def is_ready(self) -> bool:
         """Whether the pod may take requests."""
@@ -86,7 +85,7 @@ class Agent:
         """Reconcile until cancelled. Only the unexpected ends it, and with it the process: a restart is honest."""
         self._store.clear_incomplete()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._know_base())
+            tasks.create_task(self._base.know()).add_done_callback(lambda _: self._wake.set())
             while True:
                 self._wake.clear()
                 if not await self.step(tasks):
@@ -118,7 +117,10 @@ class Agent:
             now=self._clock(),
             wanted=tuple(current.adapters),
             capacity=self._settings.max_cached_adapters,
-            base_digest=self._base_digest,
+            base_digest=self._base.digest,
+            runner=self._base.runner,
+            is_base_awaited=self._base.is_awaited,
+            base_failure=self._base.failure,
             local=self._local,
             stray=frozenset(self._store.digests()) - self._local.keys(),
             fetching=self._fetching,
@@ -188,17 +190,6 @@ class Agent:
         self._view = None
         self._engine_report = EngineReport.model_validate({"state": state, "message": message})
 
-    async def _know_base(self) -> None:
-        """Compute the base's digest once, beside everything else: it reads all of the base's files."""
-        while self._base_digest is None:
-            try:
-                self._base_digest = await asyncio.to_thread(artifact.base_digest, self._settings.base)
-                log.info("the base is %s", self._base_digest)
-            except (OSError, ValueError) as error:
-                log.warning("the base cannot be read: %s", error)
-                await asyncio.sleep(_BASE_RETRY_SECONDS)
-        self._wake.set()
-
     # act
 
     async def _act(self, decision: decide.Decision, tasks: asyncio.TaskGroup) -> bool:
@@ -221,11 +212,11 @@ class Agent:
         return any([decision.refuse, decision.routes, decision.unload, decision.prove, decision.load])
 
     async def _fetch(self, adapter: DesiredAdapter) -> None:
-        assert self._base_digest is not None
+        assert self._base.digest is not None
         began = self._clock()
         try:
             self._local[adapter.digest] = await asyncio.to_thread(
-                self._store.bring, adapter, base_digest=self._base_digest, max_rank=self._settings.max_rank
+                self._store.bring, adapter, base_digest=self._base.digest, max_rank=self._settings.max_rank
             )
             self._failures.pop(version(adapter), None)
             self._took("fetch", began)

@@ -13,6 +13,9 @@ _SETTLED = frozenset({"Loaded", "Failed"})
 
 def agent_report(world: World, engine: EngineReport) -> AgentReport:
     """GET /adapters."""
+    refused = world.base_failure
+    if refused:
+        engine = engine.replace(state="Failed", reason=refused.reason, message=refused.message)
     return AgentReport(
         desired_digest=DesiredAdapters(adapters=list(world.wanted)).digest,
         engine=engine,
@@ -36,7 +39,7 @@ def adapter_report(world: World, adapter: DesiredAdapter, engine: EngineReport) 
     if failure is not None:
         return serving.replace(state="Failed", reason=failure.reason, message=failure.message)
     if engine.state != "Healthy":
-        reason = Reason.ENGINE_FAILED if engine.state == "Failed" else Reason.STARTING
+        reason = engine.reason or (Reason.ENGINE_FAILED if engine.state == "Failed" else Reason.STARTING)
         return serving.replace(reason=reason, message=engine.message)
     return serving.replace(state="Loading", reason=Reason.LOADING, message=_progress(world, adapter))
 
@@ -61,8 +64,8 @@ class Readiness:
     reached: bool = False
 
     def after(self, world: World, adapters: Iterable[AdapterReport], *, has_list: bool) -> "Readiness":
-        """Readiness after one more look; without a healthy engine or any list, it begins again."""
-        if world.engine is None or not has_list:
+        """Readiness after one more look; without a healthy engine, a base as promised, or any list, it begins again."""
+        if world.engine is None or world.is_base_awaited or not has_list:
             return Readiness()
         instance = world.engine.state.instance
         versions = frozenset(version(adapter) for adapter in world.wanted)

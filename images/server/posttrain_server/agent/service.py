@@ -9,6 +9,7 @@ import uvicorn
 
 from posttrain_server import key
 from posttrain_server.agent import web
+from posttrain_server.agent.base import BASE_FILE, Base
 from posttrain_server.agent.engine_client import EngineClient
 from posttrain_server.agent.metrics import AgentMetrics
 from posttrain_server.agent.reconcile import Agent, AgentSettings
@@ -20,6 +21,7 @@ class ServiceSettings:
     """Where the agent finds its engine, its secrets and its disk."""
 
     agent: AgentSettings
+    base: Path
     engine_url: str
     key_file: Path
     token_file: Path
@@ -41,7 +43,8 @@ async def _serve(settings: ServiceSettings) -> None:
     engine = EngineClient.connect(settings.engine_url, key=key.read(settings.key_file))
     metrics = AgentMetrics()
     store = Store(settings.state_folder, settings.claims_root)
-    agent = Agent(settings.agent, engine=engine, store=store, metrics=metrics)
+    base = Base(settings.base, memory=settings.state_folder / BASE_FILE)
+    agent = Agent(settings.agent, engine=engine, store=store, base=base, metrics=metrics)
     app = web.application(agent, engine=engine, metrics=metrics, token_file=settings.token_file)
     config = uvicorn.Config(app, host=settings.host, port=settings.port, log_level="warning", access_log=False)
     async with asyncio.TaskGroup() as tasks:

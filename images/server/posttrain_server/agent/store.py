@@ -117,11 +117,9 @@ def _copy_file(source: Path, target: Path, name: str) -> None:
 
 
 def _check_bytes(folder: Path, manifest: Manifest) -> None:
-    if artifact.files_digest(manifest.files) != manifest.weights_digest:
-        raise ArtifactError(Reason.DIGEST_MISMATCH, "the manifest's weightsDigest is not that of the files it names")
-    difference = next(iter(artifact.differences(folder, manifest.files)), None)
-    if difference:
-        raise ArtifactError(Reason.DIGEST_MISMATCH, difference)
+    fault = next(iter(artifact.faults(artifact.payload(folder), manifest)), None)
+    if fault:
+        raise ArtifactError(Reason.DIGEST_MISMATCH, fault)
 
 
 def _chat_template(folder: Path) -> str | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from posttrain_api.artifact import folder_name
-from posttrain_api.server_contract import DesiredAdapter
+from posttrain_api.server_contract import DesiredAdapter, Runner
 from posttrain_server.agent.failure import Failure
 from posttrain_server.agent.store import LocalArtifact
 from posttrain_server.exchange import GatewayState, Route, RouteTable, engine_name
@@ -50,6 +50,13 @@ class World:
     capacity: int
     """Adapters that the engine keeps in memory."""
     base_digest: str | None = None
+    """None until it is computed, and found to be what its folder promises."""
+    base_failure: Failure | None = None
+    """Why the base is not to be served."""
+    is_base_awaited: bool = False
+    """The base's folder promises its content, and that was not found true yet."""
+    runner: Runner = "generate"
+    """pooling: the base is a reward model, which takes no adapters."""
     local: Mapping[str, LocalArtifact] = field(default_factory=dict)
     """Checked copies, by digest."""
     stray: frozenset[str] = frozenset()

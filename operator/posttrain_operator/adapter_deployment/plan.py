@@ -17,6 +17,7 @@ from posttrain_operator.adapter_deployment import adapters, base, resources, sta
 from posttrain_operator.adapter_deployment.adapters import Resolved
 from posttrain_operator.adapter_deployment.base import Base, ResolvedBase
 from posttrain_operator.adapter_deployment.replicas import Fleet, Replica, Trouble
+from posttrain_operator.adapter_deployment.verdicts import Facts
 from posttrain_operator.followed_run import FollowedRun, Missing
 from posttrain_operator.metadata import is_current
 from posttrain_operator.pod_waiting import PATIENCE, condition
@@ -71,7 +72,7 @@ def plan(parent: AdapterDeployment, *, observed: Observed, settings: Settings, n
     children = _children(parent, model.served, found, observed=observed, settings=settings)
     fleet = _fleet(parent, children.get("Deployment"), desired=desired, replicas=observed.replicas)
     blocked = observed.refusal or _foreign(parent, observed)
-    facts = status.Facts(
+    facts = Facts(
         base=model.missing,
         adapters=[adapters.observed(entry, fleet) for entry in found],
         fleet=fleet,

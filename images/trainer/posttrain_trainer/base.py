@@ -7,8 +7,10 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from posttrain_trainer.refusal import Refused
 
 _NOT_LINEAR = re.compile(r"embed|(^|\.)(wte|wpe|lm_head|norm|ln_[0-9f])(\.|$)")
 _EMBEDDING = re.compile(r"(embed_tokens|wte|embed_in|word_embeddings)\.weight$")
+_LAYER = re.compile(r"(.*?)\.(\d+)\.")
 _INDEX = "model.safetensors.index.json"
 PRESETS = {
     "attention": re.compile(r"(^|\.)(self_attn|attn|attention|self_attention|linear_attn)\."),
@@ -48,6 +51,17 @@ class Base:
         return max((shape[0] for name, shape in self.shapes.items() if _EMBEDDING.search(name)), default=sys.maxsize)
 
     @property
+    def hidden_size(self) -> int:
+        """Width of a layer."""
+        return max((shape[1] for name, shape in self.shapes.items() if _EMBEDDING.search(name)), default=0)
+
+    @property
+    def num_layers(self) -> int:
+        """Transformer layers: the numbered modules of the list that has most of them."""
+        numbered = {found.groups() for name in self.shapes if (found := _LAYER.match(name))}
+        return max(Counter(path for path, _ in numbered).values(), default=0)
+
+    @property
     def linear_layers(self) -> dict[str, tuple[int, int]]:
         """Full name of each linear layer but the output head -> its two dimensions."""
         weights = {
@@ -70,6 +84,17 @@ class Base:
             for name, shape in layers.items()
             if not target_modules or any(_is_chosen(name, target) for target in target_modules)
         }
+
+    def check_rank(self, field: str, rank: int, target_modules: Sequence[str]) -> None:
+        """Refused where a rank is larger than the smaller dimension of a chosen layer, so no matrix has it."""
+        layers = self.adapted_layers(target_modules)
+        name = min(layers, key=lambda name: min(layers[name]))
+        limit = min(layers[name])
+        if rank > limit:
+            sentence = (
+                f"{field} is {rank}, and layer {name} of {self.uri} has {limit} directions: write {limit} or less"
+            )
+            raise Refused(Reason.INVALID_SPEC, sentence)
 
     def targets(self, target_modules: Sequence[str]) -> list[str]:
         """The names for PEFT, which knows no presets: short ones where they choose the same layers, else full ones."""
@@ -103,8 +128,10 @@ def _is_chosen(name: str, target: str) -> bool:
 
 
 def _no_such_layer(uri: str, target: str, names: list[str]) -> str:
+    near = get_close_matches(target.rpartition(".")[2].lower(), [*names, *(PRESETS.keys() - {target})])
+    hint = f" (nearest: {', '.join(near)})" if near else ""
     return (
-        f"tuning.lora.targetModules: {uri} has no linear layer {target!r}: write some of {', '.join(names)}, "
+        f"tuning.lora.targetModules: {uri} has no linear layer {target!r}{hint}: write some of {', '.join(names)}, "
         "or attention or mlp, or leave targetModules out to adapt all of them"
     )
 

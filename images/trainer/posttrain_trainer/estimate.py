@@ -15,29 +15,51 @@ _NF4 = 0.5625
 """Bytes of a weight in 4 bits, its share of the scales included."""
 _ACTIVATIONS_PER_TOKEN = 17
 """Values that one transformer layer keeps for the backward pass, in units of its hidden size."""
-_HAS_REFERENCE = frozenset({"dpo", "kto"})
+_FORWARD_ONLY = {"kto": 1, "distill": 1}
+"""Method -> forward passes without a backward one, in each step."""
+_BEFOREHAND = {"dpo": 1, "kto": 2}
+"""Method -> forward passes over all rows before the first step: the reference's log probabilities."""
+_ANSWERING = frozenset({"distill", "bestOf"})
+"""Methods whose model answers by itself: how long that takes depends on how long it answers."""
+_UNKNOWN_GPU = (
+    "no GPU of the chart's gpus.table is selected: name it by podTemplate.nodeSelector, such as "
+    "nvidia.com/gpu.product: NVIDIA-H200"
+)
+_UNKNOWN_ANSWERS = "the model answers by itself, and how long its answers are is not known beforehand"
 
 
 def estimate(recipe: Recipe, task: Task, machine: Machine | None = None) -> Estimate:
     """Rows, tokens, steps, weights that move, memory, and on a known machine time and cost."""
-    total_tokens = sum(row.num_tokens for row in task.training) * _sequences(recipe)
+    answers = len(task.training) * task.answer_room
+    prompts = sum(row.total_tokens for row in task.training)
     trains = recipe.method in TRAINING
     found = Estimate(
         rows=len(task.training),
-        trained_tokens=sum(row.num_trained for row in task.training),
-        total_tokens=total_tokens,
+        trained_tokens=sum(row.num_trained for row in task.training) + (answers if trains else 0),
+        total_tokens=(recipe.best_of.samples if recipe.best_of else 1) * (prompts + answers),
         total_steps=steps.total(len(task.training), recipe.hyperparameters) if trains else 0,
         trainable_parameters=num_trainable(recipe, task.base),
         memory_gib=0.0,
+        gpu=machine.gpu if machine else None,
     )
     memory = _memory(recipe, task, found.trainable_parameters)
     found = found.replace(memory=memory, memory_gib=round(sum(memory.model_dump().values()), 2))
-    return found if machine is None or not trains else _priced(found, recipe, task.base, machine)
+    return found if recipe.method == "merge" else _priced(found, recipe, task.base, machine)
+
+
+def warnings(found: Estimate, machine: Machine | None) -> list[str]:
+    """What of it cannot be on this machine."""
+    if machine is None or found.memory_gib <= machine.memory_gib:
+        return []
+    return [
+        f"about {found.memory_gib:g} GiB of GPU memory are needed and {machine.gpu} has {machine.memory_gib:g}: lower "
+        "maxLength or maxTokensPerGpu, write tuning.lora.quantization: nf4, or select a larger GPU"
+    ]
 
 
 def num_trainable(recipe: Recipe, base: Base) -> int:
     """Weights that move; a reward model's head, one number for each hidden one, is among them."""
-    head = _hidden(base) if recipe.method == "reward" else 0
+    head = base.hidden_size if recipe.method == "reward" else 0
     return _tuned_parameters(recipe.tuning, base) + head
 
 
@@ -49,7 +71,7 @@ def _tuned_parameters(tuning: Tuning, base: Base) -> int:
     if tuning.osft is not None:
         ratio = tuning.osft.unfreeze_rank_ratio
         return sum(round(min(shape) * ratio) * (sum(shape) + 1) for shape in base.linear_layers.values())
-    return tuning.prompt_tuning.virtual_tokens * _hidden(base) if tuning.prompt_tuning is not None else 0
+    return tuning.prompt_tuning.virtual_tokens * base.hidden_size if tuning.prompt_tuning is not None else 0
 
 
 def trainable_parameters(lora: Lora, base: Base) -> int:
@@ -63,7 +85,6 @@ def _memory(recipe: Recipe, task: Task, trainable: int) -> MemoryEstimate:
     moves_base = recipe.tuning.full is not None or recipe.tuning.osft is not None
     copy = 0 if moves_base else _FLOAT32
     has_logits = recipe.method in TRAINING - {"reward"}
-    num_rewards = sum(reward.model is not None for reward in recipe.environment.rewards)
     bytes_of = {
         "weights": _weight_bytes(recipe, base),
         "gradients": trainable * _FLOAT32,
@@ -72,9 +93,8 @@ def _memory(recipe: Recipe, task: Task, trainable: int) -> MemoryEstimate:
         # As the model writes them, once more in float32, and their gradient.
         "logits": tokens * base.vocabulary * (_width(recipe) + 2 * _FLOAT32) if has_logits else 0,
         # The reference of dpo and kto is numbers that were computed beforehand.
-        # A teacher's or a reward model's shapes are not known here: it is taken to be as large as the base.
-        "reference": base.num_parameters * _width(recipe) if recipe.method == "distill" else 0,
-        "reward": num_rewards * base.num_parameters * _FLOAT32,
+        "reference": task.named.teacher.num_parameters * _width(recipe) if task.named.teacher else 0,
+        "reward": sum(model.num_parameters for model in task.named.reward_models) * _FLOAT32,
     }
     return MemoryEstimate(**{name: round(value / _GIB, 3) for name, value in bytes_of.items()})
 
@@ -95,12 +115,11 @@ def _weight_bytes(recipe: Recipe, base: Base) -> float:
 
 def _kept_values(recipe: Recipe, base: Base) -> int:
     """Values that the backward pass needs of the forward pass, for each token."""
-    layers = int(base.config.get("num_hidden_layers", 0))
     if recipe.method not in TRAINING:
-        return _hidden(base) * _ACTIVATIONS_PER_TOKEN
+        return base.hidden_size * _ACTIVATIONS_PER_TOKEN
     if recipe.hyperparameters.gradient_checkpointing:
-        return _hidden(base) * (layers + _ACTIVATIONS_PER_TOKEN)
-    return _hidden(base) * layers * _ACTIVATIONS_PER_TOKEN
+        return base.hidden_size * (base.num_layers + _ACTIVATIONS_PER_TOKEN)
+    return base.hidden_size * base.num_layers * _ACTIVATIONS_PER_TOKEN
 
 
 def _tokens_at_once(recipe: Recipe, task: Task) -> int:
@@ -109,18 +128,26 @@ def _tokens_at_once(recipe: Recipe, task: Task) -> int:
     return steps.max_tokens(recipe, task.longest * _sequences(recipe))
 
 
-def _priced(found: Estimate, recipe: Recipe, base: Base, machine: Machine) -> Estimate:
-    """Time by 6 operations for each weight and token: 2 forward, 4 backward, and 2 for each further forward pass."""
-    rows = found.total_steps * recipe.hyperparameters.effective_batch_size
-    passes = recipe.hyperparameters.epochs or rows / found.rows
-    further = recipe.hyperparameters.gradient_checkpointing + (recipe.method in {*_HAS_REFERENCE, "distill"})
-    operations = (6 + 2 * further) * base.num_parameters * found.total_tokens * passes
-    seconds = operations / (machine.teraflops * 1e12)
+def _priced(found: Estimate, recipe: Recipe, base: Base, machine: Machine | None) -> Estimate:
+    """With time and cost, or why they are not known."""
+    if recipe.method in _ANSWERING or machine is None:
+        return found.replace(unpriced=_UNKNOWN_ANSWERS if recipe.method in _ANSWERING else _UNKNOWN_GPU)
+    seconds = base.num_parameters * found.total_tokens * _operations(found, recipe) / (machine.teraflops * 1e12)
     return found.replace(
         duration_seconds=round(seconds, 1),
         cost=f"{seconds / 3600 * machine.price_per_hour:.2f}",
         currency=machine.currency,
     )
+
+
+def _operations(found: Estimate, recipe: Recipe) -> float:
+    """Operations for each weight and token of the rows: 2 forward, and backward 2 for what a layer is given and 2 for
+    its weights where they move."""
+    chosen, method = recipe.hyperparameters, recipe.method
+    passes = chosen.epochs or found.total_steps * chosen.effective_batch_size / found.rows
+    moves_base = recipe.tuning.full is not None or recipe.tuning.osft is not None
+    forward = 1 + chosen.gradient_checkpointing + _FORWARD_ONLY.get(method, 0)
+    return passes * (2 * forward + (4 if moves_base else 2)) + 2 * _BEFOREHAND.get(method, 0)
 
 
 def _sequences(recipe: Recipe) -> int:
@@ -131,7 +158,3 @@ def _sequences(recipe: Recipe) -> int:
 def _width(recipe: Recipe) -> int:
     """Bytes of a number in the forward pass; precision auto is taken for a GPU's bf16."""
     return _FLOAT32 if recipe.hyperparameters.precision == "fp32" else 2
-
-
-def _hidden(base: Base) -> int:
-    return int(base.config.get("hidden_size", 0))

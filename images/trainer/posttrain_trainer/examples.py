@@ -28,6 +28,11 @@ class Example:
         """Length of the longest sequence of the row."""
         return len(self.token_ids)
 
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all sequences of the row."""
+        return self.num_tokens
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -52,6 +57,11 @@ class Pair:
         """Length of the longer sequence."""
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of both sequences, each with the prompt."""
+        return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -74,6 +84,11 @@ class Labelled:
     def num_tokens(self) -> int:
         """Length of the sequence."""
         return len(self.prompt) + len(self.completion)
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all sequences of the row."""
+        return self.num_tokens
 
 
 @dataclass(frozen=True)
@@ -99,3 +114,8 @@ class Prompt:
     def num_tokens(self) -> int:
         """Length of the prompt."""
         return len(self.token_ids)
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all sequences of the row."""
+        return self.num_tokens

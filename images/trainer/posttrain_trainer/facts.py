@@ -1,9 +1,12 @@
-"""What preflight says of the rows: counts, shares and lengths, and what the chat template adds to them."""
+"""What preflight says of the base and of the rows: counts, shares and lengths, and what the chat template adds."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from posttrain_api.trainer_contract import MASK_OPEN
-from posttrain_api.v1alpha1.training_run_status import DataReport
+from posttrain_api.v1alpha1.training_run_status import MAX_TUNED_MODULES, DataReport, ModelReport
+from posttrain_api.v1alpha1.tuning import Tuning
+from posttrain_trainer.base import Base
 from posttrain_trainer.data import Row
 from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
 from posttrain_trainer.split import Split, content_digest
@@ -30,6 +33,20 @@ REFUSALS = (
 _MAX_SYSTEM_PROMPT = 200
 
 
+def model(base: Base, tuning: Tuning) -> ModelReport:
+    """The facts of the base, with the layers that the tuning hits."""
+    lora = tuning.lora
+    hit = base.adapted_layers(lora.target_modules) if lora else base.linear_layers if tuning.osft else {}
+    counted = Counter(name.rpartition(".")[2] for name in hit)
+    return ModelReport(
+        parameters=base.num_parameters,
+        layers=base.num_layers,
+        hidden_size=base.hidden_size,
+        vocabulary=base.vocabulary,
+        tuned_modules=dict(sorted(counted.most_common(MAX_TUNED_MODULES))),
+    )
+
+
 def report(
     parts: Split, encoded: Sequence[Example | Pair | Labelled | Prompt], chat: ChatFormat, *, has_system_prompt: bool
 ) -> DataReport:
@@ -48,7 +65,7 @@ def report(
         held_out_rows=len(parts.held_out.rows),
         refusal_share=_refusal_share(rows),
         truncated_share=_share(problems.num_too_long if problems else 0, num_read),
-        trained_share=_share(sum(row.num_trained for row in encoded), sum(_num_tokens(row) for row in encoded)),
+        trained_share=_share(sum(row.num_trained for row in encoded), sum(row.total_tokens for row in encoded)),
         length_p50=_percentile(lengths, 50),
         length_p90=_percentile(lengths, 90),
         length_p99=_percentile(lengths, 99),
@@ -112,11 +129,6 @@ def _repeats_question(row: Row) -> bool:
     answer = _answer(row)
     asked = [message for message in row.messages if message["role"] == "user"]
     return bool(answer and asked) and str(asked[-1]["content"]).strip() == str(answer).strip()
-
-
-def _num_tokens(row: Example | Pair | Labelled | Prompt) -> int:
-    """Tokens of every sequence of a row."""
-    return row.num_trained + 2 * len(row.prompt) if isinstance(row, Pair) else row.num_tokens
 
 
 def _percentile(lengths: Sequence[int], percent: int) -> int:

@@ -7,18 +7,15 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from pydantic import ValidationError
 from transformers import GenerationConfig
 
 from posttrain_api import uri
-from posttrain_api.artifact import MANIFEST_FILE, Manifest, base_digest, differences, folder_name
-from posttrain_api.conditions import Reason
+from posttrain_api.artifact import base_digest, folder_name
 from posttrain_api.trainer_contract import MergeConfig
 from posttrain_api.v1alpha1.training_run_status import MergedBase
-from posttrain_trainer import export, model, preflight, report
+from posttrain_trainer import adapters, export, model, preflight, report
 from posttrain_trainer.model import Precision
 from posttrain_trainer.places import Places
-from posttrain_trainer.refusal import Refused
 
 _EXACT = Precision("cpu", "float32")
 
@@ -31,8 +28,8 @@ def merge(config: MergeConfig, places: Places) -> MergedBase:
     if done is not None:
         return done
     adapter, base = places.path(config.artifact_uri), places.path(config.base.uri)
-    found = verified(adapter, config.artifact_uri, config.artifact_digest)
-    check_base(base, config.base.uri, found)
+    found = adapters.verified(adapter, config.artifact_uri, config.artifact_digest)
+    adapters.check_base(base, config.base.uri, found)
     partial = parent / f".unpublished-{index.stem}-{config.uid}"
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -47,36 +44,6 @@ def merge(config: MergeConfig, places: Places) -> MergedBase:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return result
-
-
-def verified(folder: Path, location: str, digest: str) -> Manifest:
-    """The manifest of the LoRA adapter in a folder; Refused where its bytes are not those of the digest."""
-    try:
-        found = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
-    except FileNotFoundError:
-        raise Refused(Reason.ADAPTER_NOT_FOUND, f"{location}: there is no {MANIFEST_FILE}: train it again") from None
-    except ValidationError as error:
-        raise Refused(Reason.DIGEST_MISMATCH, f"{location}: {MANIFEST_FILE} is damaged: train it again") from error
-    if found.digest != digest:
-        raise Refused(Reason.DIGEST_MISMATCH, f"{location}: holds {found.digest}, not {digest}: train it again")
-    for difference in differences(folder, found.files):
-        raise Refused(Reason.DIGEST_MISMATCH, f"{location}: {difference}: train it again")
-    if found.kind != "lora":
-        raise Refused(Reason.UNSUPPORTED_ADAPTER, f"{location}: is of kind {found.kind}: only lora can be merged")
-    return found
-
-
-def check_base(folder: Path, location: str, adapter: Manifest) -> None:
-    """Refused where the folder does not hold the base that an adapter was trained on."""
-    try:
-        digest = base_digest(folder)
-    except ValueError as error:
-        raise Refused(Reason.MODEL_NOT_FOUND, str(error)) from error
-    if digest != adapter.base.digest:
-        raise Refused(
-            Reason.BASE_MISMATCH,
-            f"{location}: is {digest}, and the adapter was trained on {adapter.base.digest}: put that model there",
-        )
 
 
 def merged(base: Path, location: str, adapter: Path) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MASK_CLOSE, MASK_OPEN, MAX_MASK_CHARACTERS, PreflightReport, RunConfig
-from posttrain_trainer import estimate, hyperparameter_ranges, measurable, prompts, report, task
+from posttrain_trainer import adapters, estimate, facts, hyperparameter_ranges, measurable, prompts, report, task
 from posttrain_trainer.examples import Example
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
@@ -29,35 +29,40 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     check_writable(output, recipe.output.uri)
     prepared = task.prepare(config, places, stop)
     measurable.check(recipe, prepared)
+    adapters.check(config, places, prepared.base)
+    computed = estimate.estimate(recipe, prepared, config.machine)
+    warnings = [
+        *prepared.warnings,
+        *estimate.warnings(computed, config.machine),
+        *hyperparameter_ranges.warnings(recipe),
+    ]
+    masks = _masks(prepared)
     found = PreflightReport(
-        estimate=estimate.estimate(recipe, prepared, config.machine),
+        estimate=computed,
+        model=facts.model(prepared.base, recipe.tuning),
         data=prepared.data,
-        mask=_masks(prepared)[0],
-        warnings=_warnings(config, prepared)[:_MAX_WARNINGS],
+        mask=masks[0],
+        warnings=warnings[:_MAX_WARNINGS],
         dataset_digest=prepared.dataset_digest,
     )
     stop.check("in preflight")
     folder = output / config.name / config.uid
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        report.write_json(folder / PREFLIGHT_FILE, found.to_json() | _at_full_length(config, prepared))
+        report.write_json(folder / PREFLIGHT_FILE, found.to_json() | _at_full_length(prepared, masks, warnings))
     except OSError as error:
         raise unwritable(recipe.output.uri, folder, error) from error
     return found
 
 
-def _at_full_length(config: RunConfig, prepared: Task) -> dict[str, Any]:
+def _at_full_length(prepared: Task, masks: list[str], warnings: list[str]) -> dict[str, Any]:
     """What preflight.json holds beyond the report."""
     return {
-        "warnings": _warnings(config, prepared),
-        "masks": _masks(prepared),
+        "warnings": warnings,
+        "masks": masks,
         "problems": list(prepared.problems),
         "heldOutDigest": prepared.held_out_digest,
     }
-
-
-def _warnings(config: RunConfig, prepared: Task) -> list[str]:
-    return [*prepared.warnings, *hyperparameter_ranges.warnings(config.recipe)]
 
 
 def _masks(prepared: Task) -> list[str]:

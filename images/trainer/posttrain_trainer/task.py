@@ -4,7 +4,7 @@ Preflight and training prepare it in the same way, so that what passed preflight
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from posttrain_api.v1alpha1.evaluation import GENERATED
 from posttrain_api.v1alpha1.methods import TRAINING
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_api.v1alpha1.training_run_status import DataReport
-from posttrain_trainer import base, data, facts, formats, prompts, split, steps, template
+from posttrain_api.v1alpha1.tuning import MOVES_THE_BASE, Lora
+from posttrain_trainer import base, data, facts, formats, named_models, prompts, split, steps, template
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.base import Base
 from posttrain_trainer.data import Row, Rows
 from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
+from posttrain_trainer.named_models import NamedModels
 from posttrain_trainer.places import Places
 from posttrain_trainer.prompts import Answered
 from posttrain_trainer.questions import Question, check_gold, questions
@@ -58,11 +60,15 @@ class Task:
     """What is in the rows."""
     problems: Sequence[str] = ()
     """What is wrong with each row that was left out."""
+    named: NamedModels = field(default_factory=NamedModels)
+    """What is loaded beside the base."""
+    answer_room: int = 0
+    """Tokens that the model itself may add to a row while it learns."""
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row to learn from, or to judge by where there is none."""
-        return max((row.num_tokens for row in self.training or self.held_out), default=1)
+        """Tokens of the longest row to learn from, or to judge by where there is none, and of an answer to it."""
+        return max((row.num_tokens for row in self.training or self.held_out), default=1) + self.answer_room
 
 
 def prepare(config: RunConfig, places: Places, stop: Stop) -> Task:
@@ -94,8 +100,9 @@ class _Preparation:
         """The whole task."""
         recipe, uri = self._recipe, self._config.base_uri
         model = base.read(self._places.path(uri), uri)
-        model.adapted_layers(recipe.tuning.lora.target_modules if recipe.tuning.lora else [])
+        _check_layers(model, recipe.tuning.lora or Lora())
         tokenizer = tokenizers.load(self._places.path(uri), uri)
+        named = named_models.read(self._config, self._places, model, tokenizer)
         rows = self._read("environment.dataset", recipe.environment.dataset)
         judged = self._read_if("evaluation.dataset", recipe.evaluation.dataset)
         retained = self._read_if("evaluation.retention.dataset", self._retention, method="sft")
@@ -127,6 +134,8 @@ class _Preparation:
             problems=[
                 problem for part in (rows, judged, retained) if part and part.problems for problem in part.problems.all
             ],
+            named=named,
+            answer_room=_answer_room(recipe),
         )
 
     @property
@@ -211,6 +220,18 @@ class _Preparation:
         if self._recipe.method in TRAINING and count < batch_size:
             found.append(f"{count} rows are fewer than effectiveBatchSize {batch_size}: each epoch is one step")
         return found
+
+
+def _check_layers(model: Base, lora: Lora) -> None:
+    """Refused where no layer has a chosen name, or none of a rank from which a start could be taken."""
+    model.adapted_layers(lora.target_modules)
+    if lora.init in MOVES_THE_BASE | {"eva"}:
+        model.check_rank(f"tuning.lora.rank with init {lora.init}", lora.rank, lora.target_modules)
+
+
+def _answer_room(recipe: Recipe) -> int:
+    block = recipe.distill or recipe.best_of
+    return block.max_completion_tokens if block else 0
 
 
 def _usable(rows: Rows, encoded: Mapping[int, Any]) -> Rows:

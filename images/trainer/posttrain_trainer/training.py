@@ -108,7 +108,7 @@ def _measured(when: Literal["before", "after"], model: Any, job: Job) -> Measure
     where = f"while it measured the model {when} training"
     found = evaluate.measure(model, job, job.recipe.evaluation.metrics, between=lambda: job.stop.check(where))
     if job.recipe.method == "distill" and "divergence" in job.recipe.evaluation.metrics:
-        teacher = distill.teacher(model, job)
+        teacher = distill.teacher(job)
         measured = distill.divergence(model, teacher, job, between=lambda: job.stop.check(where))
         found = replace(found, metrics=found.metrics | {"divergence": evaluate.finite(measured)})
     answers = job.recipe.method != "reward"

@@ -11,6 +11,7 @@ from posttrain_api.model import Model, list_map
 
 Metrics = dict[str, float | None]
 """Metric name -> value; null where it is not a number."""
+MAX_TUNED_MODULES = 32
 
 
 class Display(Model):
@@ -92,7 +93,7 @@ class ModelReport(Model):
     """Width of a layer."""
     vocabulary: int
     """Tokens that it knows."""
-    tuned_modules: Annotated[dict[str, int], Field(max_length=32)] = {}
+    tuned_modules: Annotated[dict[str, int], Field(max_length=MAX_TUNED_MODULES)] = {}
     """Name of the linear layers whose weights are adapted or move in part -> how many of them there are; absent where
     all weights move, or none."""
 

@@ -9,7 +9,6 @@ import torch
 from tests.unit.trainer import builders
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from posttrain_api.conditions import Reason
 from posttrain_trainer import base as base_model
 from posttrain_trainer import model, tuning
 from posttrain_trainer.examples import Prompt
@@ -17,7 +16,7 @@ from posttrain_trainer.job import Job
 from posttrain_trainer.methods import distill
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
-from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.refusal import Stop
 from posttrain_trainer.task import Task
 from posttrain_trainer.template import ChatFormat
 
@@ -68,7 +67,7 @@ def job(base: Path, teacher: Path, tmp_path: Path) -> Job:
 def test_the_divergence_from_the_teacher_falls(base: Path, teacher: Path, tmp_path: Path) -> None:
     run = job(base, teacher, tmp_path)
     student = model.load(run.config, run.places, run.precision)
-    chosen = distill.teacher(student, run)
+    chosen = distill.teacher(run)
     before = distill.divergence(student, chosen, run, between=lambda: None)
     assert distill.divergence(chosen, chosen, run, between=lambda: None) == pytest.approx(0, abs=1e-6)
     trained = distill.train(tuning.applied(student, run), run)
@@ -78,13 +77,3 @@ def test_the_divergence_from_the_teacher_falls(base: Path, teacher: Path, tmp_pa
 
 def test_a_batch_that_is_not_full_is_filled(base: Path, teacher: Path, tmp_path: Path) -> None:
     assert len(distill.dataset(job(base, teacher, tmp_path))) == 16
-
-
-def test_a_teacher_of_another_vocabulary_is_refused(base: Path, teacher: Path, tmp_path: Path) -> None:
-    run = job(base, teacher, tmp_path)
-    student = model.load(run.config, run.places, run.precision)
-    words = (teacher / "tokenizer.json").read_text()
-    (teacher / "tokenizer.json").write_text(words.replace("<|im_start|>", "<|begin|>"))
-    with pytest.raises(Refused, match="the teacher has another vocabulary: name a teacher of the base's") as refused:
-        distill.teacher(student, run)
-    assert refused.value.reason == Reason.TEACHER_INVALID

@@ -1,6 +1,7 @@
 """The estimate: numbers that are known from elsewhere."""
 
 from array import array
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,14 @@ from tests.unit.trainer import builders
 
 from posttrain_api.trainer_contract import Machine
 from posttrain_api.v1alpha1.training_run import Recipe
+from posttrain_api.v1alpha1.training_run_status import ModelReport
+from posttrain_api.v1alpha1.tuning import Tuning
+from posttrain_trainer import estimate as estimates
+from posttrain_trainer import facts
 from posttrain_trainer.base import Base
 from posttrain_trainer.estimate import estimate, num_trainable
-from posttrain_trainer.examples import Example, Pair
+from posttrain_trainer.examples import Example, Pair, Prompt
+from posttrain_trainer.named_models import NamedModels
 from posttrain_trainer.task import Task
 
 HIDDEN, KV, MLP, LAYERS, VOCABULARY = 896, 128, 4864, 24, 151_936
@@ -26,7 +32,7 @@ LAYER = {
 }
 QWEN = Base(
     "file:///qwen",
-    {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS},
+    {},
     {"model.embed_tokens.weight": (VOCABULARY, HIDDEN)}
     | {f"model.layers.{n}.{name}.weight": shape for n in range(LAYERS) for name, shape in LAYER.items()},
 )
@@ -74,10 +80,10 @@ def test_the_parts_of_full_tuning_are_sixteen_bytes_a_weight() -> None:
 
 
 def test_a_pair_is_two_sequences() -> None:
-    pairs = task([Pair(1, array("i", [1]), array("i", [2]), array("i", [3]))] * 32)
+    pairs = task([Pair(1, array("i", [1]), array("i", [2]), array("i", [3, 4]))] * 32)
     found = estimate(recipe(method="orpo"), pairs)
-    assert (found.total_tokens, found.total_steps) == (32 * 2 * 2, 2)
-    assert found.memory.logits == pytest.approx(16 * 4 * VOCABULARY * 10 / 2**30, abs=1e-3)
+    assert (found.total_tokens, found.trained_tokens, found.total_steps) == (32 * (2 + 3), 32 * 3, 2)
+    assert found.memory.logits == pytest.approx(16 * 2 * 3 * VOCABULARY * 10 / 2**30, abs=1e-3)
 
 
 def test_a_quantized_base_takes_less_than_a_third() -> None:
@@ -88,11 +94,85 @@ def test_a_quantized_base_takes_less_than_a_third() -> None:
     assert small - embedding < (plain - embedding) / 3
 
 
-def test_time_is_operations_by_throughput_and_cost_is_time_by_price() -> None:
-    machine = Machine(gpu="h100", memory_gib=80, teraflops=400, price_per_hour=3.0, currency="EUR")
-    rows = task([example(1000)] * 16_000)
-    found = estimate(recipe(), rows, machine)
-    seconds = 8 * QWEN.num_parameters * 16_000_000 / 400e12
+MACHINE = Machine(gpu="NVIDIA-H200", memory_gib=141, teraflops=400, price_per_hour=3.0, currency="EUR")
+BIG = [example(1000)] * 16_000
+PAIR = Pair(1, array("i", range(400)), array("i", range(100)), array("i", range(100)))
+TEACHER = {"distill": {"teacher": {"uri": "file:///teacher"}, "maxCompletionTokens": 50}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "rows", "operations"),
+    [
+        pytest.param({}, BIG, 2 + 2 + 2, id="LoRA: forward, again for the checkpoints, backward"),
+        pytest.param({"tuning": {"full": {}}}, BIG, 2 + 2 + 4, id="full: the weights' gradients too"),
+        pytest.param(
+            {"hyperparameters": {"epochs": 3, "gradientCheckpointing": False}}, BIG, 3 * (2 + 2), id="three epochs"
+        ),
+        pytest.param(
+            {"hyperparameters": {"maxSteps": 500, "effectiveBatchSize": 16}}, BIG, 0.5 * 6, id="half of the rows"
+        ),
+        pytest.param({"method": "dpo", "allowUntunedBase": True}, [PAIR] * 16_000, 6 + 2, id="dpo: the reference once"),
+    ],
+)
+def test_time_is_operations_by_throughput_and_cost_is_time_by_price(
+    spec: dict[str, Any], rows: list[Any], operations: float
+) -> None:
+    found = estimate(recipe(**spec), task(rows), MACHINE)
+    seconds = operations * QWEN.num_parameters * 16_000_000 / 400e12
     assert found.duration_seconds == pytest.approx(seconds, abs=0.1)
-    assert (found.cost, found.currency) == (f"{seconds / 3600 * 3:.2f}", "EUR")
-    assert estimate(recipe(), rows).duration_seconds is None
+    assert (found.gpu, found.cost, found.currency) == ("NVIDIA-H200", f"{seconds / 3600 * 3:.2f}", "EUR")
+    assert found.unpriced is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "machine", "why"),
+    [
+        pytest.param({}, None, "no GPU of the chart's gpus.table is selected: name it by podTemplate", id="no GPU"),
+        pytest.param({"method": "distill", **TEACHER}, MACHINE, "the model answers by itself", id="distill"),
+    ],
+)
+def test_a_time_that_is_not_known_is_not_made_up(spec: dict[str, Any], machine: Machine | None, why: str) -> None:
+    found = estimate(recipe(**spec), task(BIG), machine)
+    assert (found.duration_seconds, found.cost) == (None, None)
+    assert found.unpriced is not None
+    assert found.unpriced.startswith(why)
+
+
+def test_prompts_count_with_the_answers_that_the_model_may_give() -> None:
+    prompts = replace(task([Prompt(1, [], array("i", range(30)), None, {})] * 10), answer_room=50)
+    learned = estimate(recipe(method="distill", **TEACHER), prompts)
+    assert (learned.total_tokens, learned.trained_tokens, learned.total_steps) == (10 * 80, 10 * 50, 1)
+    environment = {"dataset": {"uri": "file:///rows"}, "rewards": [{"builtin": "exact"}]}
+    block = {"samples": 4, "maxCompletionTokens": 50}
+    kept = estimate(recipe(method="bestOf", tuning={}, environment=environment, bestOf=block), prompts)
+    assert (kept.total_tokens, kept.trained_tokens, kept.total_steps) == (4 * 10 * 80, 0, 0)
+
+
+def test_a_teacher_and_reward_models_are_in_memory_by_their_own_shapes() -> None:
+    small = Base("file:///small", {}, {"embed_tokens.weight": (1000, 1000)})
+    named = NamedModels(teacher=small, reward_models=[small, small])
+    found = estimate(recipe(), replace(task([example(8)]), named=named)).memory
+    assert (found.reference, found.reward) == (round(2e6 / 2**30, 3), round(8e6 / 2**30, 3))
+
+
+def test_a_gpu_that_is_too_small_is_a_warning() -> None:
+    needed = estimate(recipe(tuning={"full": {}}), task([example(2000)] * 16))
+    assert estimates.warnings(needed, MACHINE) == []
+    (sentence,) = estimates.warnings(needed, MACHINE.replace(memory_gib=10))
+    assert sentence.startswith(
+        f"about {needed.memory_gib:g} GiB of GPU memory are needed and NVIDIA-H200 has 10: lower"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tuning", "hit"),
+    [
+        ({"lora": {"targetModules": ["q_proj", "v_proj"]}}, {"q_proj": 24, "v_proj": 24}),
+        ({"lora": {"targetModules": ["mlp"]}}, {"down_proj": 24, "gate_proj": 24, "up_proj": 24}),
+        ({"full": {}}, {}),
+    ],
+)
+def test_the_base_s_facts_name_the_layers_that_the_tuning_hits(tuning: dict[str, Any], hit: dict[str, int]) -> None:
+    assert facts.model(QWEN, Tuning.model_validate(tuning)) == ModelReport(
+        parameters=QWEN.num_parameters, layers=24, hidden_size=896, vocabulary=VOCABULARY, tuned_modules=hit
+    )

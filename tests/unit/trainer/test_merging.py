@@ -15,7 +15,7 @@ from posttrain_api.artifact import MANIFEST_FILE, BaseReference, base_digest, ca
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import EXIT_DONE, EXIT_REFUSED, MergeConfig, Report
 from posttrain_trainer import __main__ as command
-from posttrain_trainer import adopt, merging
+from posttrain_trainer import adapters, adopt, merging
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 
@@ -108,7 +108,7 @@ def another(merge: MergeConfig, _folder: Path) -> MergeConfig:
 
 
 def of_kind_model(merge: MergeConfig, folder: Path) -> MergeConfig:
-    found = merging.verified(folder, merge.artifact_uri, merge.artifact_digest).replace(kind="model")
+    found = adapters.verified(folder, merge.artifact_uri, merge.artifact_digest).replace(kind="model")
     (folder / MANIFEST_FILE).write_bytes(canonical_json(found.to_json()))
     return merge.replace(artifact_digest=found.digest)
 

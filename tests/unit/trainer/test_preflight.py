@@ -11,8 +11,8 @@ from tests.unit.trainer import builders
 from transformers import AutoModelForCausalLM
 
 from posttrain_api.conditions import Reason
-from posttrain_api.trainer_contract import PreflightReport
-from posttrain_api.v1alpha1.training_run_status import DataReport, Estimate
+from posttrain_api.trainer_contract import Machine, PreflightReport
+from posttrain_api.v1alpha1.training_run_status import DataReport, Estimate, ModelReport
 from posttrain_api.v1alpha1.tuning import Lora
 from posttrain_trainer import base as bases
 from posttrain_trainer import estimate, preflight, split, tuning
@@ -20,6 +20,7 @@ from posttrain_trainer.data import Row, Rows
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop, Stopped
 
+PROJECTIONS = ("k_proj", "o_proj", "q_proj", "v_proj")
 MASK = "<|im_start|>user\nDouble 0<|im_end|>\n<|im_start|>assistant\n⟦0<|im_end|>⟧\n"
 
 
@@ -33,7 +34,21 @@ def test_a_good_run_is_counted_and_shown(base: Path, dataset: Path, places: Plac
     found = preflight.preflight(config, places, stop)
     assert found == PreflightReport(
         estimate=Estimate(
-            rows=19, trained_tokens=53, total_tokens=595, total_steps=3, trainable_parameters=4352, memory_gib=0.0
+            rows=19,
+            trained_tokens=53,
+            total_tokens=595,
+            total_steps=3,
+            trainable_parameters=4352,
+            memory_gib=0.0,
+            unpriced="no GPU of the chart's gpus.table is selected: name it by podTemplate.nodeSelector, such as "
+            "nvidia.com/gpu.product: NVIDIA-H200",
+        ),
+        model=ModelReport(
+            parameters=29_152,
+            layers=2,
+            hidden_size=32,
+            vocabulary=260,
+            tuned_modules=dict.fromkeys(("down_proj", "gate_proj", *PROJECTIONS, "up_proj"), 2),
         ),
         data=DataReport(
             rows_read=20,
@@ -55,6 +70,83 @@ def test_a_good_run_is_counted_and_shown(base: Path, dataset: Path, places: Plac
     content = json.loads(written.read_text())
     assert (content["masks"][0], len(content["masks"]), content["problems"]) == (MASK, 5, [])
     assert {name: content[name] for name in found.to_json()} == found.to_json()
+
+
+DEFAULT_SYSTEM = (
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nYou help.<|im_end|>\n{% endif %}" + builders.CHATML
+)
+MACHINE = Machine(gpu="NVIDIA-H200", memory_gib=141, teraflops=1e-5, price_per_hour=3.0, currency="USD")
+
+
+def test_the_file_says_everything_that_is_known_before_a_gpu_is_taken(
+    base: Path, tmp_path: Path, places: Places, stop: Stop
+) -> None:
+    good = builders.exchanges(14)
+    rows = [
+        *good,
+        good[0],
+        {"prompt": "Echo", "completion": "Echo"},
+        {"prompt": "Why?", "completion": "I'm sorry, but I can't."},
+        {"prompt": "x" * 200, "completion": "long"},
+        {"prompt": "no answer"},
+    ]
+    training = builders.json_lines(tmp_path / "rows.jsonl", rows)
+    judged = builders.json_lines(tmp_path / "judged.jsonl", [good[13], {"prompt": "Double 99", "completion": "198"}])
+    config = builders.run(
+        base,
+        training,
+        environment={
+            "dataset": {"uri": f"file://{training}", "invalidRows": "Skip", "maxInvalidShare": 0.2},
+            "chatTemplate": {"inline": DEFAULT_SYSTEM},
+        },
+        evaluation={"dataset": {"uri": f"file://{judged}"}},
+        tuning={"lora": {"rank": 8, "targetModules": ["q_proj", "v_proj"]}},
+        hyperparameters={"epochs": 2, "effectiveBatchSize": 4, "maxLength": 128},
+    )
+    preflight.preflight(config.replace(machine=MACHINE), places, stop)
+    found = json.loads((places.claims / "out" / "double" / builders.UID / "preflight.json").read_text())
+    estimated, data = found["estimate"], found["data"]
+
+    assert (data["rowsRead"], data["rowsRefused"], data["truncatedShare"]) == (19, 2, round(1 / 19, 4))
+    assert (data["duplicates"], data["promptEqualsCompletion"], data["chosenEqualsRejected"]) == (1, 1, 0)
+    assert (data["leaked"], data["heldOutRows"], data["refusalShare"]) == (1, 2, round(1 / 16, 4))
+    assert 0 < data["lengthP50"] <= data["lengthP90"] <= data["lengthP99"] <= data["lengthMax"] <= 128
+    assert data["trainedShare"] == round(estimated["trainedTokens"] / estimated["totalTokens"], 4)
+    assert (data["endOfTurn"], data["defaultSystemPrompt"]) == ("<|im_end|>", "You help.")
+    assert found["masks"][0].endswith("<|im_start|>assistant\n⟦0<|im_end|>⟧\n")
+    assert [problem.split(":")[0] for problem in found["problems"]] == ["row 19", "row 18"]
+    assert found["model"] == {
+        "parameters": 29_152,
+        "layers": 2,
+        "hiddenSize": 32,
+        "vocabulary": 260,
+        "tunedModules": {"q_proj": 2, "v_proj": 2},
+    }
+    assert (estimated["rows"], estimated["totalSteps"], estimated["trainableParameters"]) == (16, 8, 2 * 2 * 8 * 64)
+    assert estimated["memory"].keys() >= {
+        *("weights", "gradients", "optimizer", "activations", "logits", "reference", "reward", "value"),
+    }
+    assert estimated["memoryGib"] >= 0
+    assert (estimated["gpu"], estimated["currency"], "unpriced" in estimated) == ("NVIDIA-H200", "USD", False)
+    seconds = estimated["totalTokens"] * 29_152 * 2 * 6 / (MACHINE.teraflops * 1e12)
+    assert estimated["durationSeconds"] == pytest.approx(seconds, abs=0.1)
+    assert float(estimated["cost"]) == pytest.approx(seconds / 1200, abs=0.01)
+    assert found["heldOutDigest"].startswith("sha256:")
+
+
+def test_pairs_that_teach_nothing_are_counted(base: Path, tmp_path: Path, places: Places, stop: Stop) -> None:
+    pairs = [{"prompt": f"Double {n}", "chosen": str(2 * n), "rejected": "0"} for n in range(10)]
+    rows = builders.json_lines(tmp_path / "rows.jsonl", pairs)
+    judged = builders.json_lines(tmp_path / "judged.jsonl", [{"prompt": "Hi", "chosen": "Hello", "rejected": "No"}])
+    config = builders.run(base, rows, method="orpo", evaluation={"dataset": {"uri": f"file://{judged}"}})
+    found = preflight.preflight(config, places, stop)
+    assert found.data is not None
+    assert (found.data.chosen_equals_rejected, found.estimate.rows) == (1, 10)
+    assert "1 pairs have two equal answers: they teach nothing" in found.warnings
+    prompt = 1 + len("user\nDouble 0") + 1 + len("\n") + 1 + len("assistant\n")
+    answers = sum(len(f"{2 * n}0") + 2 for n in range(10))
+    assert found.estimate.trained_tokens == answers
+    assert found.estimate.total_tokens == 2 * 10 * prompt + answers
 
 
 def test_trainable_parameters_are_those_of_peft(base: Path) -> None:

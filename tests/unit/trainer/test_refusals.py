@@ -165,6 +165,16 @@ REFUSALS: dict[str, tuple[Refusal, Reason, str]] = {
         "/judged.jsonl: row 1: a metric on answers, such as exactMatch, needs one here: "
         "write a conversation, or remove it",
     ),
+    "a layer's name with a slip of the pen": (
+        lambda given: builders.run(given.base, given.data, tuning={"lora": {"targetModules": ["q_porj"]}}),
+        Reason.TARGET_MODULES_INVALID,
+        "has no linear layer 'q_porj' (nearest: q_proj, v_proj, o_proj): write some of down_proj, ",
+    ),
+    "a start from the base's own weights with more directions than they have": (
+        lambda given: builders.run(given.base, given.data, tuning={"lora": {"init": "pissa", "rank": 64}}),
+        Reason.INVALID_SPEC,
+        "tuning.lora.rank with init pissa is 64, and layer model.layers.0.mlp.down_proj of file:///",
+    ),
     "layers that the base has not": (
         lambda given: builders.run(
             given.base, given.data, tuning={"lora": {"targetModules": ["q_proj", "query", "embed_tokens"]}}

@@ -92,7 +92,7 @@ def test_kto_holds_out_rows_of_both_classes(given: Given) -> None:
 
 def test_a_prompt_keeps_its_right_answer_and_its_columns(given: Given) -> None:
     rows = [{"prompt": f"Double {n}", "gold": 2 * n, "level": n} for n in range(20)]
-    found = given.prepared(rows, method="distill", distill={"teacher": {"uri": "file:///teacher"}})
+    found = given.prepared(rows, method="distill", distill={"teacher": {"uri": f"file://{given.base}"}})
     first = found.training[0]
     assert isinstance(first, Prompt)
     number = first.number - 1

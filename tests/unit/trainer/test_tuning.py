@@ -112,8 +112,8 @@ def test_eva_begins_with_the_directions_of_the_data(base: Path, dataset: Path) -
 
 def test_eva_on_too_few_tokens_is_refused(base: Path, tmp_path: Path) -> None:
     rows = builders.json_lines(tmp_path / "rows.jsonl", builders.exchanges(2))
-    bare, work = job(base, rows, {"lora": {"rank": 512, "init": "eva"}})
-    with pytest.raises(Refused, match="too few tokens for rank 512: add rows, or write init: default") as refused:
+    bare, work = job(base, rows, {"lora": {"rank": 32, "init": "eva"}})
+    with pytest.raises(Refused, match="too few tokens for rank 32: add rows, or write init: default") as refused:
         tuning.applied(bare, work)
     assert refused.value.reason == Reason.DATASET_INVALID
 

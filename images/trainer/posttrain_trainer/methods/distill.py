@@ -10,21 +10,15 @@ import torch
 from datasets import Dataset
 from trl import DistillationConfig, DistillationTrainer
 
-from posttrain_api.conditions import Reason
-from posttrain_trainer import answers, fit
+from posttrain_trainer import answers, fit, named_models
 from posttrain_trainer import model as models
-from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
-from posttrain_trainer.refusal import Refused
 
 
 def train(model: Any, job: Job) -> Any:
-    """Train a tuned model on its own answers to a task's prompts; returns it in evaluation mode.
-
-    Refused where the teacher has another vocabulary.
-    """
-    chosen = teacher(model, job)
+    """Train a tuned model on its own answers to a task's prompts; returns it in evaluation mode."""
+    chosen = teacher(job)
     model.generation_config.eos_token_id = list(job.task.chat.end_of_turn)
     return fit.run(lambda folder: trainer(model, chosen, job, folder), job)
 
@@ -61,25 +55,10 @@ def dataset(job: Job) -> Dataset:
     return Dataset.from_dict({"prompt": prompts + [prompts[place % len(prompts)] for place in range(missing)]})
 
 
-def teacher(student: Any, job: Job) -> Any:
-    """The teacher, in evaluation mode; Refused where it cannot be compared with the student, token by token."""
-    source = job.config.sources.get("distill.teacher")
-    block = job.recipe.distill
-    assert block is not None
-    location = source.uri if source else block.teacher.uri
-    assert location is not None, "distill.teacher.fromRun without its source"
-    folder = job.places.path(location)
-    if tokenizers.load(folder, location).get_vocab() != job.task.chat.tokenizer.get_vocab():
-        raise Refused(Reason.TEACHER_INVALID, f"{location}: the teacher has another vocabulary: {_WRITE}")
-    found = models.load_base(folder, location, job.precision)
-    sizes = [model.config.get_text_config().vocab_size for model in (found, student)]
-    if sizes[0] != sizes[1]:
-        words = f"the teacher scores {sizes[0]} tokens and the base {sizes[1]}"
-        raise Refused(Reason.TEACHER_INVALID, f"{location}: {words}: {_WRITE}")
-    return found
-
-
-_WRITE = "name a teacher of the base's own family in distill.teacher"
+def teacher(job: Job) -> Any:
+    """The teacher, in evaluation mode; that it has the base's vocabulary is known since preflight."""
+    uri = named_models.teacher_uri(job.config)
+    return models.load_base(job.places.path(uri), uri, job.precision)
 
 
 def divergence(student: Any, chosen: Any, job: Job, *, between: Callable[[], None]) -> float:

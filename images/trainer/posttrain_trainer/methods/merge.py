@@ -1,19 +1,13 @@
 """Adapters of one base combined into one, without training."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 
-from posttrain_api.artifact import Manifest
-from posttrain_api.conditions import Reason
-from posttrain_api.trainer_contract import Source
 from posttrain_api.v1alpha1.methods import Merge
-from posttrain_trainer import merging
+from posttrain_trainer import adapters
 from posttrain_trainer.job import Job
-from posttrain_trainer.refusal import Refused
 
 _COMBINATIONS = {"ties": "ties_svd", "dareTies": "dare_ties_svd", "dareLinear": "dare_linear_svd"}
 """Ours -> PEFT's. Its plain forms combine the matrices A and B apart, which adds products of different adapters."""
@@ -25,7 +19,8 @@ def combined(bare: Any, job: Job) -> PeftModel:
     chosen = job.recipe.merge
     assert chosen is not None
     torch.manual_seed(job.recipe.hyperparameters.seed)
-    folders = _adapters(job, [job.config.sources[f"merge.runs.{place}"] for place in range(len(chosen.runs))])
+    adapters.of_one_base(job.config, job.places)
+    folders = [job.places.path(source.uri) for source in adapters.to_merge(job.config)]
     names = [f"adapter-{place}" for place in range(len(folders))]
     tuned = PeftModel.from_pretrained(bare, str(folders[0]), adapter_name=names[0])
     for name, folder in zip(names[1:], folders[1:], strict=True):
@@ -34,25 +29,6 @@ def combined(bare: Any, job: Job) -> PeftModel:
     for name in names:
         tuned.delete_adapter(name)
     return tuned.eval()
-
-
-def _adapters(job: Job, sources: Sequence[Source]) -> list[Path]:
-    folders = [job.places.path(source.uri) for source in sources]
-    pairs = zip(folders, sources, strict=True)
-    found = [merging.verified(folder, source.uri, source.digest) for folder, source in pairs]
-    for source, manifest in zip(sources[1:], found[1:], strict=True):
-        _check_same_base(sources[0], found[0], source, manifest)
-    merging.check_base(job.places.path(job.config.base_uri), job.config.base_uri, found[0])
-    return folders
-
-
-def _check_same_base(first: Source, its: Manifest, other: Source, found: Manifest) -> None:
-    if found.base.digest != its.base.digest:
-        raise Refused(
-            Reason.ADAPTERS_DIFFER,
-            f"merge.runs: {first.run} was trained on {its.base.uri} ({its.base.digest[:19]}) and {other.run} on "
-            f"{found.base.uri} ({found.base.digest[:19]}): only adapters of one base can be combined",
-        )
 
 
 def _combine(tuned: PeftModel, names: list[str], chosen: Merge) -> None:

@@ -211,6 +211,8 @@ class Failure(Model):
     """As one word."""
     message: str
     """For people: names the file, the row or the limit, and what to write instead."""
+    checkpoints: Annotated[list[NamedCheckpoint], Field(max_length=16)] = []
+    """Results from the middle of the training that were published before it failed, the newest last."""
 
 
 class Report(Model):

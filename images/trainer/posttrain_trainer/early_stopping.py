@@ -13,11 +13,12 @@ from posttrain_trainer.job import Job
 class Watch(TrainerCallback):
     """Measures one metric on the held-out rows every so many steps, and after the last."""
 
-    def __init__(self, job: Job, given: EarlyStopping) -> None:
+    def __init__(self, job: Job) -> None:
         self.has_stopped = False
         """It ended the training before its last step."""
+        assert job.recipe.evaluation.early_stopping is not None
         self._job = job
-        self._given = given
+        self._given: EarlyStopping = job.recipe.evaluation.early_stopping
         self._best: float | None = None
         self._weights: dict[str, torch.Tensor] = {}
         self._without_improvement = 0
@@ -32,7 +33,7 @@ class Watch(TrainerCallback):
     def on_step_end(self, _args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
         is_last = state.global_step >= state.max_steps
         if is_last or state.global_step % self._every(state.max_steps) == 0:
-            self._judge(self._measured(model), model)
+            self._judge(self._measured(model), state.global_step, model)
             if self._without_improvement >= self._given.patience and not is_last:
                 self.has_stopped = control.should_training_stop = True
 
@@ -49,11 +50,13 @@ class Watch(TrainerCallback):
         self._job.progress.held_out = {f"heldOut.{self._given.metric}": found}
         return found
 
-    def _judge(self, found: float | None, model: Any) -> None:
+    def _judge(self, found: float | None, step: int, model: Any) -> None:
         if found is None or not self._is_better(found):
             self._without_improvement += 1
             return
         self._best, self._without_improvement = found, 0
+        best = {"metric": self._given.metric, "bestStep": step, "bestValue": found}
+        self._job.progress.findings["earlyStopping"] = best
         moving = ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
         self._weights = {name: weight.detach().to("cpu", copy=True) for name, weight in moving}
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from posttrain_api import uri
 from posttrain_api.artifact import (
+    BESIDE_THE_PROOF,
     MANIFEST_FILE,
     ArtifactSummary,
     BaseReference,
@@ -157,8 +158,9 @@ def summary(found: Manifest, location: str) -> ArtifactSummary:
 def publish(parent: Path, parent_uri: str, unique: str, write: Callable[[Path], Manifest]) -> ArtifactSummary:
     """Let `write` fill a folder under `parent`, and publish it under its digest at `parent_uri`/sha256-...
 
-    Readers see the folder whole or not at all. An artifact that is there already and complete is kept. `unique` names
-    the unpublished folder: one that a killed process left under the same name is removed.
+    Readers see the folder whole or not at all. An artifact that is there already and complete is kept; of what lies
+    beside its proof it gets what it has not yet. `unique` names the unpublished folder: one that a killed process left
+    under the same name is removed.
     """
     partial = parent / f".unpublished-{unique}"
     shutil.rmtree(partial, ignore_errors=True)
@@ -168,13 +170,23 @@ def publish(parent: Path, parent_uri: str, unique: str, write: Callable[[Path], 
         (partial / MANIFEST_FILE).write_bytes(canonical_json(found.to_json()))
         make_durable(partial)
         final = parent / folder_name(found.digest)
-        if not is_complete(final, found.digest):
+        if is_complete(final, found.digest):
+            _add_beside(partial, final)
+        else:
             _move(partial, final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     if not is_complete(final, found.digest):
         raise OSError(f"{final}: what was written cannot be read back")
     return summary(found, location(parent_uri, found))
+
+
+def remove(folder: Path) -> None:
+    """Take an artifact away: readers find it whole until it is gone."""
+    removed = folder.with_name(f".removed-{folder.name}")
+    shutil.rmtree(removed, ignore_errors=True)
+    folder.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def is_complete(folder: Path, digest: str) -> bool:
@@ -184,6 +196,13 @@ def is_complete(folder: Path, digest: str) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     return found.digest == digest and not list(differences(folder, found.files))
+
+
+def _add_beside(partial: Path, final: Path) -> None:
+    for name in BESIDE_THE_PROOF - {MANIFEST_FILE}:
+        if (partial / name).exists() and not (final / name).exists():
+            (partial / name).rename(final / name)
+    _sync(final)
 
 
 def _move(partial: Path, final: Path) -> None:

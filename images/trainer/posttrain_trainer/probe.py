@@ -1,6 +1,7 @@
 """The behavioural half of an artifact's proof: log probabilities of fixed conversations, of base and result."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,7 +36,8 @@ def scores(model: Any, chat: ChatFormat) -> list[list[float]]:
 def compared(
     chat: ChatFormat, before: Sequence[list[float]], after: Sequence[list[float]], dtype: Dtype
 ) -> list[Probe]:
-    """The log probabilities of base and result together; Refused where they are the same (NoEffect)."""
+    """The log probabilities of base and result together; Refused where they are the same (NoEffect), or no numbers."""
+    check_numbers(after)
     found = [
         Probe(token_ids=token_ids, base=base, result=result)
         for token_ids, base, result in zip(conversations(chat), before, after, strict=True)
@@ -48,6 +50,15 @@ def compared(
             "train longer or with a higher learningRate",
         )
     return found
+
+
+def check_numbers(found: Iterable[Iterable[float]]) -> None:
+    """Refused where a result's answers to the probes are not numbers."""
+    if not all(math.isfinite(value) for values in found for value in values):
+        raise Refused(
+            Reason.TRAINING_DIVERGED,
+            "what the result computes is not a number any more: lower hyperparameters.learningRate",
+        )
 
 
 def conversations(chat: ChatFormat) -> list[list[int]]:

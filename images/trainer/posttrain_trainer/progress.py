@@ -12,7 +12,7 @@ from typing import Any, Literal
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Enum, Gauge, Info, generate_latest
 
 from posttrain_api.trainer_contract import TrainerStatus
-from posttrain_api.v1alpha1.training_run_status import Metrics
+from posttrain_api.v1alpha1.training_run_status import Metrics, NamedCheckpoint
 
 Stage = Literal["Loading", "Evaluating", "Training", "Publishing", "Done"]
 STAGES = ("Loading", "Evaluating", "Training", "Publishing", "Done")
@@ -21,7 +21,13 @@ STAGES = ("Loading", "Evaluating", "Training", "Publishing", "Done")
 class Progress:
     """The trainer's status. Written by the training thread, read by the server's."""
 
-    def __init__(self, run: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        run: str,
+        *,
+        checkpoints: list[NamedCheckpoint] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.status = TrainerStatus(stage="Loading", updated_at=datetime.now(UTC))
         self.history: list[dict[str, Any]] = []
         """One entry a step: step, epoch, tokens, seconds, and the metrics under our names."""
@@ -29,6 +35,10 @@ class Progress:
         """Stage -> seconds spent in it."""
         self.held_out: Metrics = {}
         """The latest measurement on the held-out rows while training; shown with the metrics of each step."""
+        self.findings: dict[str, Any] = {}
+        """What was found on the way, for report.json and the model card."""
+        self.checkpoints: list[NamedCheckpoint] = [] if checkpoints is None else checkpoints
+        """What is published already; a training that fails leaves it there."""
         self.registry = CollectorRegistry()
         self._gauges = _Gauges(self.registry, run)
         self._clock = clock
@@ -47,7 +57,7 @@ class Progress:
         self.seconds[self.status.stage] = self.seconds.get(self.status.stage, 0.0) + now - self._entered
         self._entered = now
         self._update(stage=stage, eta_seconds=None, tokens_per_second=None)
-        _say(stage)
+        say(stage)
 
     def begin_training(self, *, total_steps: int) -> None:
         """The first step begins."""
@@ -73,7 +83,7 @@ class Progress:
     def evaluated(self, when: Literal["before", "after"], metrics: Metrics) -> None:
         """The held-out rows were measured."""
         self._gauges.evaluated(when, metrics)
-        _say(f"held out, {when}: " + ", ".join(f"{name} {_number(value)}" for name, value in metrics.items()))
+        say(f"held out, {when}: " + ", ".join(f"{name} {_number(value)}" for name, value in metrics.items()))
 
     def _update(self, **changes: Any) -> None:
         self.status = self.status.replace(**changes, updated_at=datetime.now(UTC))
@@ -82,7 +92,7 @@ class Progress:
     def _say_step(self) -> None:
         step, total = self.status.step, self.status.total_steps
         if step * 10 // total != (step - 1) * 10 // total:
-            _say(f"step {step}/{total}, loss {_number(self.status.metrics.get('loss'))}")
+            say(f"step {step}/{total}, loss {_number(self.status.metrics.get('loss'))}")
 
 
 class _Gauges:
@@ -158,5 +168,6 @@ def _number(value: float | None) -> str:
     return "not a number" if value is None else f"{value:.4g}"
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell whoever reads the log."""
     print(text, file=sys.stderr, flush=True)

@@ -31,7 +31,7 @@ class Stop:
     def check(self, where: str) -> None:
         """Raise Stopped, naming where the run was, if the end was requested."""
         if self.requested:
-            raise Stopped(f"stopped by SIGTERM {where}; nothing was published")
+            raise Stopped(f"stopped by SIGTERM {where}")
 
     def _request(self, _signal: int, _frame: FrameType | None) -> None:
         self.requested = True

@@ -3,12 +3,12 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from posttrain_api.trainer_contract import MAX_MESSAGE_BYTES, Report
+from posttrain_api.trainer_contract import MAX_MESSAGE_BYTES, Report, RunConfig, TrainingReport
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
@@ -38,6 +38,17 @@ def write(report: Report, path: Path | None) -> None:
         sys.stdout.flush()
     else:
         path.write_bytes(content)
+
+
+def write_result(folder: Path, config: RunConfig, found: TrainingReport, **findings: Any) -> None:
+    """Write report.json: the run, what it made, and what was found on the way."""
+    content = {"run": config.model_dump(mode="json", exclude_none=True), "training": found.to_json(), **findings}
+    write_json(folder / "report.json", content)
+
+
+def write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON Lines."""
+    path.write_text("".join(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values))
 
 
 def write_json(path: Path, value: Any) -> None:

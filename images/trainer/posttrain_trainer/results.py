@@ -7,6 +7,7 @@ model; an adapter whose start was taken out of the base becomes plain LoRA of tw
 import copy
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,17 @@ class Result:
         """Of the model in memory, where switching its adapter off gives the base; else of what was written."""
         lora = self.config.recipe.tuning.lora
         if kind == "model":
-            before = probe.scores(self._fresh_base(), self.chat)
             written = model.load_base(folder, str(folder), self._precision)
-            return probe.compared(self.chat, before, probe.scores(written, self.chat), self._precision.dtype)
+            return probe.compared(
+                self.chat, self._scores_of_base, probe.scores(written, self.chat), self._precision.dtype
+            )
         if tuning.starting_point(self.tuned) or (lora and lora.quantization != "none"):
             return probe.probes(PeftModel.from_pretrained(self._fresh_base(), str(folder)).eval(), self.chat)
         return probe.probes(self.tuned, self.chat)
+
+    @cached_property
+    def _scores_of_base(self) -> list[list[float]]:
+        return probe.scores(self._fresh_base(), self.chat)
 
     def _fresh_base(self) -> Any:
         return model.load_base(self._folder, self.base.uri, self._precision)

@@ -4,12 +4,14 @@ The head reads at the last token that is not padding. So the padding token must 
 transformers would read one place earlier than an engine that takes the last token.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging
 
@@ -69,6 +71,11 @@ def scores(model: Any, sequences: Sequence[Sequence[int]], *, between: Callable[
     return [found[place] for place in range(len(sequences))]
 
 
+def whole(model: Any) -> Any:
+    """The reward model with its adapter merged in: a copy, where it has one."""
+    return copy.deepcopy(model).merge_and_unload().eval() if isinstance(model, PeftModel) else model
+
+
 def write(model: Any, chat: ChatFormat, folder: Path) -> None:
     """Write a reward model's payload: a whole checkpoint with its head, the tokenizer and its chat template."""
     model.save_pretrained(folder, safe_serialization=True)
@@ -78,10 +85,11 @@ def write(model: Any, chat: ChatFormat, folder: Path) -> None:
 def manifest(
     model: Any, chat: ChatFormat, folder: Path, *, base: BaseReference, recipe_digest: str, parents: list[str]
 ) -> Manifest:
-    """The manifest of the folder that `write` filled."""
+    """The manifest of the folder that `write` filled; Refused where the model's scores are no numbers."""
     files = payload(folder)
     conversations = probe.conversations(chat)
     found = scores(model, conversations, between=lambda: None)
+    probe.check_numbers([found])
     return Manifest(
         kind="reward-model",
         method="reward",

@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -25,7 +26,7 @@ from posttrain_api.trainer_contract import (
     Report,
     RunConfig,
 )
-from posttrain_api.v1alpha1.training_run_status import MergedBase
+from posttrain_api.v1alpha1.training_run_status import MergedBase, NamedCheckpoint
 from posttrain_trainer import report
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop, Stopped
@@ -45,6 +46,7 @@ def main(options: argparse.Namespace) -> int:
 def outcome(options: argparse.Namespace, stop: Stop) -> tuple[Report, int]:
     """The report of a run, whatever happens to it, and the exit code."""
     found = Report(uid="", recipe_digest="")
+    kept: list[NamedCheckpoint] = []
     try:
         if options.merge is not None:
             merge = read_merge(options.merge)
@@ -52,14 +54,14 @@ def outcome(options: argparse.Namespace, stop: Stop) -> tuple[Report, int]:
             return found.replace(merged=_merged(merge, Places.of(options))), EXIT_DONE
         config = read_config(options.config)
         found = Report(uid=config.uid, recipe_digest=digest_of(config.recipe.to_json()))
-        return _done(config, found, options, stop), EXIT_DONE
+        return _done(config, found, options, stop, kept), EXIT_DONE
     except Refused as error:
-        return _failed(found, error.reason, str(error)), EXIT_REFUSED
+        return _failed(found, error.reason, str(error), kept), EXIT_REFUSED
     except Stopped as error:
-        return _failed(found, Reason.TRAINER_STOPPED, str(error)), EXIT_STOPPED
+        return _failed(found, Reason.TRAINER_STOPPED, str(error), kept), EXIT_STOPPED
     except Exception as error:  # noqa: BLE001 - the outermost boundary: whatever it was, the operator must read of it
         traceback.print_exc()
-        return _failed(found, Reason.TRAINER_FAILED, _last_line(error)), EXIT_UNEXPECTED
+        return _failed(found, Reason.TRAINER_FAILED, _last_line(error), kept), EXIT_UNEXPECTED
 
 
 def read_config(path: Path) -> RunConfig:
@@ -90,7 +92,9 @@ def _merged(config: MergeConfig, places: Places) -> MergedBase:
     return merging.merge(config, places)
 
 
-def _done(config: RunConfig, found: Report, options: argparse.Namespace, stop: Stop) -> Report:
+def _done(
+    config: RunConfig, found: Report, options: argparse.Namespace, stop: Stop, kept: list[NamedCheckpoint]
+) -> Report:
     places = Places.of(options)
     if options.preflight:
         return found.replace(preflight=_preflight(config, places, stop))
@@ -99,7 +103,7 @@ def _done(config: RunConfig, found: Report, options: argparse.Namespace, stop: S
     # OpenMP's threads spin while they wait, unless told: beside other work on the same cores a step took six times as
     # long. It is read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    state = progress.Progress(config.name)
+    state = progress.Progress(config.name, checkpoints=kept)
     if options.status_port is not None:
         progress.serve(state, options.status_port)
     from posttrain_trainer import training
@@ -117,8 +121,20 @@ def _preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport
     return preflight.preflight(config, places, stop)
 
 
-def _failed(found: Report, reason: Reason, message: str) -> Report:
-    return found.replace(failure=Failure(reason=reason, message=message))
+def _failed(found: Report, reason: Reason, message: str, kept: Sequence[NamedCheckpoint]) -> Report:
+    text = "; ".join([message, *_left(reason, kept)])
+    return found.replace(failure=Failure(reason=reason, message=text, checkpoints=kept))
+
+
+def _left(reason: Reason, kept: Sequence[NamedCheckpoint]) -> Iterator[str]:
+    """What a training that failed leaves, where that is in question."""
+    if kept:
+        names = ", ".join(found.name for found in kept)
+        yield f"published before: {names}, which AdapterDeployments load by uri and digest only"
+    elif reason is Reason.TRAINER_STOPPED:
+        yield "nothing was published"
+    elif reason is Reason.TRAINING_DIVERGED:
+        yield "nothing was published: spec.checkpoints publishes the model every so many steps"
 
 
 def _last_line(error: BaseException) -> str:

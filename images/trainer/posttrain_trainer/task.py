@@ -79,10 +79,7 @@ def prepare(config: RunConfig, places: Places, stop: Stop) -> Task:
 
 def _check_is_there(config: RunConfig) -> None:
     """Refused for what the API names and this trainer does not do yet: nothing is ignored in silence."""
-    for is_asked, what in (
-        (config.recipe.hyperparameters.packing, "hyperparameters.packing"),
-        (config.checkpoints is not None, "spec.checkpoints"),
-    ):
+    for is_asked, what in ((config.recipe.hyperparameters.packing, "hyperparameters.packing"),):
         if is_asked:
             raise Refused(Reason.INVALID_SPEC, f"{what} is not in this version of the trainer: remove it")
 

@@ -1,44 +1,28 @@
 """The training of one run from beginning to end: load, measure, train, measure again, publish."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from posttrain_api import uri
-from posttrain_api.artifact import BaseReference, Manifest, base_digest, digest_of
+from posttrain_api.artifact import BaseReference, base_digest
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig, TrainingReport
-from posttrain_api.v1alpha1.methods import TRAINING
-from posttrain_api.v1alpha1.training_run_status import EvaluationResult, NamedCheckpoint
-from posttrain_trainer import (
-    card,
-    early_stopping,
-    evaluate,
-    export,
-    measurable,
-    model,
-    preflight,
-    report,
-    results,
-    reward_model,
-    steps,
-    task,
-    tuning,
-)
+from posttrain_api.v1alpha1.training_run_status import NamedCheckpoint
+from posttrain_trainer import evaluate, measurable, model, preflight, reward_model, task, tuning
+from posttrain_trainer.checkpoints import Keeper
+from posttrain_trainer.early_stopping import Watch
 from posttrain_trainer.evaluate import Measurement
 from posttrain_trainer.job import Job
 from posttrain_trainer.methods import best_of, distill, dpo, kto, merge, orpo, reward, sft, simpo
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
+from posttrain_trainer.publication import Publication
 from posttrain_trainer.refusal import Refused, Stop
-from posttrain_trainer.task import Task
 
 
 def train(config: RunConfig, places: Places, progress: Progress, stop: Stop) -> TrainingReport:
-    """Train a run and publish its artifact; Refused and Stopped leave nothing published."""
+    """Train a run and publish its artifact; Refused and Stopped leave nothing but named checkpoints."""
     try:
         return _trained(config, places, progress, stop)
     except torch.OutOfMemoryError as error:
@@ -65,19 +49,50 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
         reward_model.use_padding(bare, prepared.chat)
     before = _measured("before", bare, job)
     progress.enter("Training")
-    stopping = recipe.evaluation.early_stopping
-    watch = None if stopping is None else early_stopping.Watch(job, stopping)
-    tuned = _learned(tuning.applied(bare, job), job if watch is None else replace(job, callbacks=[watch]))
-    after = _measured("after", tuned, job)
+    tuned = tuning.applied(bare, job)
+    publication = Publication(job, reference, tuned)
+    watch = Watch(job) if recipe.evaluation.early_stopping else None
+    keeper = Keeper(job, publication) if config.checkpoints else None
+    trained = _kept(tuned, job, keeper, watch)
+    after = _measured("after", trained, job)
     progress.enter("Publishing")
-    found = _Publication(config, places, prepared, reference).publish(tuned, before, after, progress)
+    found = publication.result(
+        trained,
+        before,
+        after,
+        named=lambda digest: _named(digest, keeper, watch),
+        stopped_early=watch is not None and watch.has_stopped,
+    )
+    if keeper is not None:
+        keeper.prune(found.checkpoints)
     progress.enter("Done")
-    return found if watch is None else _best(found, has_stopped=watch.has_stopped)
+    return found
 
 
-def _best(found: TrainingReport, *, has_stopped: bool) -> TrainingReport:
-    named = NamedCheckpoint(name="best", digest=found.artifact.digest)
-    return found.replace(stopped_early=has_stopped, checkpoints=[*found.checkpoints, named])
+def _kept(tuned: Any, job: Job, keeper: Keeper | None, watch: Watch | None) -> Any:
+    """The model after its training, in the middle of which it may be published and measured; Refused where its weights
+    are no numbers any more."""
+    # The keeper is told of the end first: it publishes the last weights, before the watch restores the best.
+    job = replace(job, callbacks=[callback for callback in (keeper, watch) if callback is not None])
+    try:
+        trained = _learned(tuned, job)
+    except Refused as error:
+        if error.reason is Reason.TRAINING_DIVERGED and keeper is not None and watch is not None:
+            keeper.keep_best()
+        raise
+    if not tuning.is_finite(trained):
+        raise Refused(
+            Reason.TRAINING_DIVERGED,
+            f"{job.progress.place}: weights are not numbers any more: lower hyperparameters.learningRate",
+        )
+    return trained
+
+
+def _named(result: str, keeper: Keeper | None, watch: Watch | None) -> list[NamedCheckpoint]:
+    """The names of a result with this digest, and of what was published on the way."""
+    if keeper is not None:
+        return keeper.named(result)
+    return [NamedCheckpoint(name="best", digest=result)] if watch is not None else []
 
 
 def _learned(tuned: Any, job: Job) -> Any:
@@ -116,93 +131,3 @@ def _measured(when: Literal["before", "after"], model: Any, job: Job) -> Measure
     job.progress.evaluated(when, found.metrics)
     job.stop.check(where)
     return replace(found, samples=samples)
-
-
-class _Publication:
-    """What is published of a run: the artifact, and the report beside it."""
-
-    def __init__(self, config: RunConfig, places: Places, prepared: Task, reference: BaseReference) -> None:
-        self._config = config
-        self._places = places
-        self._task = prepared
-        self._base = reference
-        self._parent = places.path(config.recipe.output.uri) / config.name
-        self._location = uri.child(config.recipe.output.uri, config.name)
-
-    def publish(self, tuned: Any, before: Measurement, after: Measurement, progress: Progress) -> TrainingReport:
-        """Publish a trained model; Refused where it does not differ from its base."""
-        found: list[TrainingReport] = []
-
-        def write(folder: Path) -> Manifest:
-            manifest = self._payload(tuned, folder)
-            found.append(self._report(manifest, before, after, progress))
-            self._beside(folder, found[0], before, after, progress)
-            return manifest
-
-        unique = f"{self._config.uid}-{self._config.round}"
-        try:
-            artifact = export.publish(self._parent, self._location, unique, write)
-        except OSError as error:
-            raise preflight.unwritable(self._config.recipe.output.uri, self._parent, error) from error
-        assert artifact == found[0].artifact
-        return found[0]
-
-    def _payload(self, tuned: Any, folder: Path) -> Manifest:
-        chat = self._task.chat
-        if self._config.recipe.method == "reward":
-            reward_model.write(tuned, chat, folder)
-            digest = digest_of(self._config.recipe.to_json())
-            parents = self._config.parents
-            return reward_model.manifest(tuned, chat, folder, base=self._base, recipe_digest=digest, parents=parents)
-        return results.Result(tuned, self._config, self._places, chat, self._base).write(folder)
-
-    def _report(
-        self, manifest: Manifest, before: Measurement, after: Measurement, progress: Progress
-    ) -> TrainingReport:
-        return TrainingReport(
-            artifact=export.summary(manifest, export.location(self._location, manifest)),
-            steps_completed=progress.status.step,
-            steps_planned=self._steps_planned(),
-            metrics=progress.status.metrics,
-            evaluation=EvaluationResult(
-                before=before.metrics,
-                after=after.metrics,
-                rows=len(self._task.held_out_rows or self._task.held_out),
-                rows_digest=self._task.held_out_digest,
-            ),
-            dataset_digest=self._task.dataset_digest,
-            evaluation_digest=self._task.evaluation_digest,
-            libraries=report.libraries(),
-        )
-
-    def _steps_planned(self) -> int:
-        recipe = self._config.recipe
-        return steps.total(len(self._task.training), recipe.hyperparameters) if recipe.method in TRAINING else 0
-
-    def _beside(
-        self, folder: Path, found: TrainingReport, before: Measurement, after: Measurement, progress: Progress
-    ) -> None:
-        config = self._config.model_dump(mode="json", exclude_none=True)
-        content = {
-            "run": config,
-            "training": found.to_json(),
-            "warnings": self._task.warnings,
-            "seconds": progress.seconds,
-        }
-        report.write_json(folder / "report.json", content)
-        _write_lines(folder / "metrics.jsonl", progress.history)
-        samples = card.samples(self._config.recipe.evaluation.sample_prompts, before.samples, after.samples)
-        _write_lines(folder / "samples.jsonl", [*_answers(self._task, before, after), *samples])
-        (folder / card.CARD_FILE).write_text(card.card(self._config, found, samples))
-
-
-def _answers(prepared: Task, before: Measurement, after: Measurement) -> list[dict[str, Any]]:
-    rows = zip(measurable.prompts(prepared), before.answers, after.answers, strict=False)
-    return [
-        {"row": row.number, "messages": row.messages, "right": row.gold, "before": old, "after": new}
-        for row, old, new in rows
-    ]
-
-
-def _write_lines(path: Path, values: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values))

@@ -27,6 +27,11 @@ def applied(model: Any, job: Job) -> Any:
     return model
 
 
+def is_finite(model: Any) -> bool:
+    """Whether every weight is a number."""
+    return all(bool(weight.isfinite().all()) for weight in model.parameters() if weight.is_floating_point())
+
+
 def starting_point(model: PeftModel) -> dict[str, Any]:
     """The adapter's weights as it began, where its start was taken out of the base; else nothing."""
     return getattr(model, "posttrain_starting_point", {})

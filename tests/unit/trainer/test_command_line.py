@@ -108,6 +108,7 @@ def test_a_refusal_is_a_report_with_its_own_exit_code(given: dict[str, Any], tmp
         "failure": {
             "reason": "DatasetInvalid",
             "message": f"file://{tmp_path}/rows.jsonl: the dataset is empty: write one JSON object a line",
+            "checkpoints": [],
         },
     }
     assert code == trainer_contract.EXIT_REFUSED

@@ -110,10 +110,15 @@ def estimate(
         Path | None, typer.Option(metavar="FOLDER", help="FOLDER/NAME/KEY stands for a ConfigMap's key.")
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option(metavar="NAME", help="GPU to reckon time with, such as h100; left out: no time.")
+        str | None,
+        typer.Option(metavar="NAME", help="GPU to reckon with, such as h200; left out: the one that a run selects."),
     ] = None,
-    price_per_hour: Annotated[float, typer.Option(min=0.0, help="Price of that GPU for an hour; 0: no cost.")] = 0.0,
-    currency: Annotated[str, typer.Option(help="Currency of the price.")] = "USD",
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0.0, help="Its price for an hour; left out: the table's, an example.")
+    ] = None,
+    values: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Values of the chart, with the cluster's own table of GPUs.")
+    ] = None,
     python: Annotated[
         str, typer.Option(envvar="POSTTRAIN_PYTHON", help="Python with posttrain[trainer]; left out: this one.")
     ] = sys.executable,
@@ -125,8 +130,8 @@ def estimate(
 
         from posttrain_cli import estimate, gpus
 
-        machine = gpus.machine(gpu, price_per_hour=price_per_hour, currency=currency) if gpu else None
-        here = estimate.Here(claims or (), config_maps, machine, python)
+        known = gpus.gpus(values, name=gpu, price_per_hour=price_per_hour)
+        here = estimate.Here(claims or (), config_maps, known, python)
         return estimate.estimate(file, Console(highlight=False), here)
 
     _end(command)

@@ -1,20 +1,21 @@
 """`kubectl posttrain estimate`: the preflight of a file's runs on this machine, without a cluster."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
 
-from posttrain_api.trainer_contract import Machine, PreflightReport, RunConfig
+from posttrain_api.trainer_contract import PreflightReport, RunConfig
 from posttrain_api.v1alpha1 import training_run
 from posttrain_api.v1alpha1.training_run import Output, TrainingRun
 from posttrain_cli import documents, report_table, stand_ins, trainer_process
 from posttrain_cli.documents import Document
 from posttrain_cli.failure import Failure, one_line
 from posttrain_cli.faults import faults, parsed
+from posttrain_cli.gpus import Gpus
 from posttrain_cli.workplace import OUTPUT_CLAIM, Workplace, workplace
 
 UID = "estimate"
@@ -28,8 +29,8 @@ class Here:
     """Folders that hold a folder for each claim."""
     config_maps: Path | None = None
     """A folder that holds a folder for each ConfigMap."""
-    machine: Machine | None = None
-    """The GPU to reckon with."""
+    gpus: Gpus = field(default_factory=Gpus)
+    """The GPUs to reckon with."""
     python: str = "python"
     """The interpreter that has the trainer."""
 
@@ -59,7 +60,7 @@ def _check(runs: Iterable[Document]) -> None:
 def _told(run: Document, runs: dict[str, Document], console: Console, here: Here, place: Workplace) -> bool:
     """Print one run's report, or why there is none; whether there is one."""
     try:
-        config = run_config(run, runs, machine=here.machine)
+        config = run_config(run, runs, gpus=here.gpus)
         place.check_has(config.recipe.to_json())
         with console.status(f"{run.label}: reading"):
             found = trainer_process.preflight(config, place, python=here.python)
@@ -77,9 +78,9 @@ def _refused(text: str, console: Console) -> Literal[False]:
     return False
 
 
-def run_config(run: Document, runs: dict[str, Document], *, machine: Machine | None) -> RunConfig:
+def run_config(run: Document, runs: dict[str, Document], *, gpus: Gpus) -> RunConfig:
     """What a trainer is told of a run here: its recipe with an output of its own and no other run to wait for."""
     model = parsed(stand_ins.standing_in(run, runs))
     assert isinstance(model, TrainingRun)
     recipe = model.spec.recipe().replace(output=Output(uri=f"pvc://{OUTPUT_CLAIM}"))
-    return RunConfig(name=run.name, uid=UID, recipe=recipe, machine=machine)
+    return RunConfig(name=run.name, uid=UID, recipe=recipe, machine=gpus.machine(model))

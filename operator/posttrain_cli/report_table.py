@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from posttrain_api.trainer_contract import MASK_CLOSE, MASK_OPEN, PreflightReport
-from posttrain_api.v1alpha1.training_run_status import DataReport, Estimate, MemoryEstimate
+from posttrain_api.v1alpha1.training_run_status import DataReport, Estimate, MemoryEstimate, ModelReport
 
 Row = tuple[str, str]
 MINUTE, HOUR = 60, 3600
@@ -31,12 +31,20 @@ def table(report: PreflightReport, *, title: str) -> Table:
     made = Table(title=Text(title, "bold cyan"), title_justify="left", box=None, show_header=False, pad_edge=False)
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
-    for name, value in [*estimate_rows(report.estimate), *(data_rows(report.data) if report.data else ())]:
+    for name, value in _rows(report):
         made.add_row(name, Text(value))
     made.add_row("what is learned", mask(report.mask))
     for warning in report.warnings:
         made.add_row(Text("warning", "yellow"), Text(warning, "yellow"))
     return made
+
+
+def _rows(report: PreflightReport) -> Iterator[Row]:
+    yield from estimate_rows(report.estimate)
+    if report.model:
+        yield from model_rows(report.model)
+    if report.data:
+        yield from data_rows(report.data)
 
 
 def estimate_rows(estimate: Estimate) -> Iterator[Row]:
@@ -47,9 +55,19 @@ def estimate_rows(estimate: Estimate) -> Iterator[Row]:
     yield "trainable parameters", f"{estimate.trainable_parameters:,}"
     yield "memory", f"{size(estimate.memory_gib)}{_parts(estimate.memory)}"
     if estimate.duration_seconds is not None:
-        yield "time", duration(estimate.duration_seconds)
+        yield "time", f"{duration(estimate.duration_seconds)} on {estimate.gpu}"
     if estimate.cost is not None and float(estimate.cost):
         yield "cost", f"{estimate.cost} {estimate.currency or ''}".strip()
+    if estimate.unpriced:
+        yield "time and cost", f"not known: {estimate.unpriced}"
+
+
+def model_rows(model: ModelReport) -> Iterator[Row]:
+    """What the base is."""
+    shape = f"{model.layers:,} layers of width {model.hidden_size:,}, {model.vocabulary:,} tokens"
+    yield "base", f"{model.parameters:,} parameters: {shape}"
+    if model.tuned_modules:
+        yield "tuned layers", ", ".join(f"{count} {name}" for name, count in model.tuned_modules.items())
 
 
 def _parts(memory: MemoryEstimate) -> str:
@@ -62,7 +80,8 @@ def data_rows(data: DataReport) -> Iterator[Row]:
     yield "rows read", f"{data.rows_read:,}, {data.held_out_rows:,} of them held out to judge by"
     lengths = f"{data.length_p50} / {data.length_p90} / {data.length_p99} / {data.length_max}"
     yield "lengths in tokens", f"{lengths} (50 %, 90 %, 99 %, longest)"
-    yield "learned tokens", share(data.trained_share)
+    if data.trained_share:
+        yield "learned tokens", share(data.trained_share)
     odd = {
         "rows refused": data.rows_refused,
         "duplicates": data.duplicates,

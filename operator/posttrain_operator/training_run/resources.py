@@ -41,7 +41,7 @@ def recipe(run: TrainingRun, config: Manifest) -> Manifest:
 
 
 def machine(run: TrainingRun, *, settings: Settings) -> Machine | None:
-    """The GPU that the training pod will get, as far as its node selector names one of the chart's table."""
+    """The GPU that the training pod will get, as far as its node selector names one of the table."""
     return settings.gpus.selected(_template(run, settings).node_selector) if run.spec.resources.gpus else None
 
 

@@ -12,12 +12,13 @@ from tests.unit.cli import manifests
 from tests.unit.cli.manifests import Object, after, written
 from tests.unit.trainer import builders as trainer_builders
 
-from posttrain_api.trainer_contract import PreflightReport
-from posttrain_api.v1alpha1.training_run_status import DataReport, Estimate, MemoryEstimate
+from posttrain_api.trainer_contract import Machine, PreflightReport
+from posttrain_api.v1alpha1.training_run_status import DataReport, Estimate, MemoryEstimate, ModelReport
 from posttrain_cli import gpus, report_table, stand_ins
 from posttrain_cli.documents import Document
-from posttrain_cli.estimate import Here, estimate
+from posttrain_cli.estimate import Here, estimate, run_config
 from posttrain_cli.failure import Failure
+from posttrain_cli.gpus import Gpus
 
 TEMPLATE = {"inline": trainer_builders.MARKED_CHATML}
 
@@ -46,6 +47,10 @@ def teaching(name: str = "dates", *, start: Object | None = None, **spec: Any) -
     return manifests.run(name, **{"environment": environment, "hyperparameters": numbers, "start": start, **spec})
 
 
+def selecting(gpu: str) -> Object:
+    return {"podTemplate": {"nodeSelector": {"nvidia.com/gpu.product": gpu}}}
+
+
 def test_runs_are_read_by_the_trainer_and_nothing_is_written(tmp_path: Path, claims: Path):
     before = sorted(claims.rglob("*"))
     rows = "".join(json.dumps(row) + "\n" for row in trainer_builders.exchanges(10))
@@ -54,14 +59,16 @@ def test_runs_are_read_by_the_trainer_and_nothing_is_written(tmp_path: Path, cla
         tmp_path / "runs.yaml",
         # Neither its base nor its template is here but by the run that it follows.
         teaching("second", start=after("first"), environment=environment),
-        teaching("first", output={"uri": "pvc://data/out"}),
+        teaching("first", output={"uri": "pvc://data/out"}, **selecting("NVIDIA-H200")),
         manifests.config_map("rows", **{"train.jsonl": rows}),
     )
     code, text = said(file, Here(claims=[claims], python=sys.executable))
     assert code == 0, text
     first, second = text[text.index("trun/first") :], text[: text.index("trun/first")]
     assert all(word in first for word in ("rows                  19", "steps                 3", "⟦0<|im_end|>⟧"))
+    assert "time                  1 s on NVIDIA-H200" in first
     assert all(word in second for word in ("trun/second", "rows                  9", "steps                 2"))
+    assert "time and cost         not known: no GPU of the chart's gpus.table is selected" in second
     assert sorted(claims.rglob("*")) == before
 
 
@@ -155,12 +162,45 @@ def test_what_nothing_can_stand_in_for_is_told(documents: list[Object], expected
         stood_in(*documents)
 
 
-def test_a_gpu_is_known_by_its_name():
-    found = gpus.machine("H100", price_per_hour=2.5, currency="EUR")
-    assert (found.gpu, found.memory_gib, found.price_per_hour, found.currency) == ("h100", 80, 2.5, "EUR")
-    assert found.teraflops == pytest.approx(395.6)
-    with pytest.raises(Failure, match="--gpu h1000: write one of a10, l4"):
-        gpus.machine("h1000", price_per_hour=0, currency="USD")
+def machine_of(known: Gpus, **spec: Any) -> Machine | None:
+    return run_config(Document("here", manifests.run("a", **spec)), {}, gpus=known).machine
+
+
+def test_a_run_s_gpu_is_the_one_that_it_selects_and_else_the_one_that_is_named(tmp_path: Path):
+    values = tmp_path / "values.yaml"
+    values.write_text(
+        "defaultPodTemplate: {nodeSelector: {pool: ours}}\n"
+        "gpus: {currency: EUR, reachedShare: 0.5, table: {ours: {memoryGib: 48, teraflops: 200, pricePerHour: 0.25}}}\n"
+    )
+    plain, cluster = gpus.gpus(), gpus.gpus(values)
+    assert machine_of(plain) is None
+    selected = machine_of(plain, **selecting("NVIDIA-H200"))
+    assert selected is not None
+    assert (selected.gpu, selected.memory_gib, selected.currency) == ("NVIDIA-H200", 141, "USD")
+    assert selected.teraflops == pytest.approx(0.4 * 989)
+    assert machine_of(plain, **selecting("NVIDIA-H200"), resources={"gpus": 0}) is None
+    ours = Machine(gpu="ours", memory_gib=48, teraflops=100, price_per_hour=0.25, currency="EUR")
+    assert machine_of(cluster) == ours
+    assert machine_of(gpus.gpus(values, name="h200", price_per_hour=2.5)) == Machine(
+        gpu="NVIDIA-H200", memory_gib=141, teraflops=494.5, price_per_hour=2.5, currency="EUR"
+    )
+
+
+WRONG_GPUS = {
+    "unknown": ({"name": "h1000"}, "", "--gpu h1000: write one of NVIDIA-A10, NVIDIA-L4"),
+    "two of them": ({"name": "h100"}, "", "--gpu h100: write one of NVIDIA-H100-PCIe, NVIDIA-H100-80GB-HBM3"),
+    "half a GPU": ({}, "gpus: {table: {a: {teraflops: 1}}}", "gpus.table.a.memoryGib: Field required"),
+    "no values": ({}, "- gpus", "these are no values of the chart"),
+    "no YAML": ({}, "{", "this is no YAML"),
+}
+
+
+@pytest.mark.parametrize(("options", "content", "expected"), WRONG_GPUS.values(), ids=WRONG_GPUS.keys())
+def test_what_is_wrong_with_a_gpu_is_told(tmp_path: Path, options: Object, content: str, expected: str):
+    values = tmp_path / "values.yaml"
+    values.write_text(content)
+    with pytest.raises(Failure, match=expected):
+        gpus.gpus(values if content else None, **options)
 
 
 def test_every_finding_has_its_line():
@@ -173,9 +213,17 @@ def test_every_finding_has_its_line():
             trainable_parameters=540_672,
             memory_gib=3.5,
             memory=MemoryEstimate(weights=3.25, optimizer=0.01),
+            gpu="NVIDIA-L4",
             duration_seconds=5_400,
             cost="3.75",
             currency="USD",
+        ),
+        model=ModelReport(
+            parameters=494_032_768,
+            layers=24,
+            hidden_size=896,
+            vocabulary=151_936,
+            tuned_modules={"q_proj": 24, "v_proj": 24},
         ),
         data=DataReport(
             rows_read=52_100,
@@ -203,8 +251,10 @@ def test_every_finding_has_its_line():
         "steps                 3,251",
         "trainable parameters  540,672",
         "memory                3.50 GiB (weights 3.25 GiB, optimizer 10.2 MiB)",
-        "time                  1 h 30 min",
+        "time                  1 h 30 min on NVIDIA-L4",
         "cost                  3.75 USD",
+        "base                  494,032,768 parameters: 24 layers of width 896, 151,936 tokens",
+        "tuned layers          24 q_proj, 24 v_proj",
         "rows read             52,100, 98 of them held out to judge by",
         "lengths in tokens     10 / 20 / 30 / 40 (50 %, 90 %, 99 %, longest)",
         "learned tokens        25.0%",

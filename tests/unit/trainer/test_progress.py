@@ -82,3 +82,12 @@ def test_metrics_are_documented(state: Progress) -> None:
     text = (Path(__file__).parents[3] / "docs" / "metrics" / "trainer.md").read_text()
     names = {sample.name for family in state.registry.collect() for sample in family.samples}
     assert {name for name in names if not name.endswith("_created") and f"`{name}`" not in text} == set()
+
+
+def test_metrics_of_a_step_are_documented() -> None:
+    from pathlib import Path
+
+    from posttrain_trainer import fit
+
+    text = (Path(__file__).parents[3] / "docs" / "metrics" / "trainer.md").read_text()
+    assert {name for name in fit._METRICS.values() if f"`{name}`" not in text} == set()

@@ -158,6 +158,8 @@ class TrainerStatus(Model):
     """Tokens that are trained on in a second."""
     metrics: Metrics = {}
     """The latest metrics, such as loss."""
+    checkpoints: Annotated[list[NamedCheckpoint], Field(max_length=16)] = []
+    """Named results that are published already, the newest last."""
     updated_at: datetime
     """When something of this changed last."""
 

@@ -43,19 +43,19 @@ class Keeper(TrainerCallback):
         if digest is not None:
             self._steps = self._newest([*self._steps, NamedCheckpoint(name=name, digest=digest)])
             self.prune(self._steps)
-            self._tell(self._steps)
+            self._job.progress.published(self._steps)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         """Publish the last weights, before early stopping gives the model its best ones back."""
         if self._has_best and not self._job.stop.requested:
             self._final = self._published("final")
-            self._tell(self._with_final(self._final))
+            self._job.progress.published(self._with_final(self._final))
 
     def keep_best(self) -> None:
         """Publish the best weights of a training that diverged, which early stopping has given back to the model."""
         digest = self._published("best")
         if digest is not None:
-            self._tell([*self._steps, NamedCheckpoint(name="best", digest=digest)])
+            self._job.progress.published([*self._steps, NamedCheckpoint(name="best", digest=digest)])
 
     def named(self, result: str) -> list[NamedCheckpoint]:
         """Every name, where the result has this digest: the steps, final, and best where early stopping keeps it."""
@@ -75,9 +75,6 @@ class Keeper(TrainerCallback):
             return self._steps
         steps = [*self._steps, *([NamedCheckpoint(name=self._last_step, digest=digest)] if self._last_step else [])]
         return [*self._newest(steps), NamedCheckpoint(name="final", digest=digest)]
-
-    def _tell(self, found: list[NamedCheckpoint]) -> None:
-        self._job.progress.checkpoints[:] = found
 
     def _newest(self, steps: list[NamedCheckpoint]) -> list[NamedCheckpoint]:
         return steps[-self._chosen.keep :]

@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -79,6 +79,11 @@ class Progress:
         )
         self._gauges.tokens.inc(tokens - before)
         self._say_step()
+
+    def published(self, checkpoints: Sequence[NamedCheckpoint]) -> None:
+        """These are the named results now."""
+        self.checkpoints[:] = checkpoints
+        self._update(checkpoints=list(checkpoints))
 
     def evaluated(self, when: Literal["before", "after"], metrics: Metrics) -> None:
         """The held-out rows were measured."""

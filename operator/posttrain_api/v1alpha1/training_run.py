@@ -76,7 +76,8 @@ class BaseModelSource(Model):
 
 
 class Checkpoints(Model):
-    """Named results from the middle of the training, published beside the run's result."""
+    """Named results published beside the run's result: step-N from the middle of the training, and final, which is the
+    result itself unless early stopping keeps best."""
 
     every_steps: Annotated[int, Field(ge=1, le=10_000_000)]
     """Publish step-N after each so many optimizer steps."""

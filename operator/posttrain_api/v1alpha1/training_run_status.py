@@ -202,7 +202,7 @@ class Round(Model):
 
 
 class NamedCheckpoint(Model):
-    """A result from the middle of the training that can be used by name."""
+    """A result that can be used by name."""
 
     name: str
     """best, final or step-N."""
@@ -282,7 +282,8 @@ class TrainingRunStatus(Model):
     artifact: ArtifactSummary | None = None
     """The published result."""
     checkpoints: Annotated[list[NamedCheckpoint], Field(max_length=16)] = []
-    """Results from the middle of the training, by name."""
+    """Results from the middle of the training, by name. Where the run was not accepted, AdapterDeployments load them by
+    uri and digest only."""
     merged_bases: Annotated[list[MergedBase], Field(max_length=8)] = []
     """The merged models that other objects build on."""
     lineage: Lineage | None = None

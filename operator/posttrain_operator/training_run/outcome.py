@@ -3,12 +3,14 @@
 The pod's termination message is the last word: not the Job's condition, which comes seconds later, never an exit code.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import EXIT_STOPPED, Failure, Report
+from posttrain_api.v1alpha1.training_run_status import NamedCheckpoint
 from posttrain_operator import jobs, pod_waiting
 from posttrain_operator.actions import Manifest
 from posttrain_operator.jobs import JobSeen
@@ -44,6 +46,8 @@ class Outcome:
     message: str
     report: Report | None = None
     """What a trainer that ended well reported; of this run and this recipe."""
+    checkpoints: Sequence[NamedCheckpoint] = ()
+    """What a trainer that failed had published before."""
     recheck_at: datetime | None = None
     """When it is something else by the passing of time alone."""
 
@@ -71,7 +75,7 @@ def outcome(seen: JobSeen, *, identity: Identity, now: datetime) -> Outcome:
 
 
 def _ended(failure: Failure) -> Outcome:
-    return Outcome("Ended", failure.reason, failure.message)
+    return Outcome("Ended", failure.reason, failure.message, checkpoints=failure.checkpoints)
 
 
 def _of_termination(ended: dict[str, Any], seen: JobSeen, *, identity: Identity) -> Outcome:
@@ -84,7 +88,8 @@ def _of_termination(ended: dict[str, Any], seen: JobSeen, *, identity: Identity)
         return Outcome("Ended", Reason.SUCCEEDED, "", report)
     said = report.failure if report else None
     if said is None or said.reason is Reason.TRAINER_STOPPED:
-        return _ended(_stopped_from_outside(ended, seen) or said or _exit_failure(ended))
+        found = _stopped_from_outside(ended, seen) or said or _exit_failure(ended)
+        return _ended(found.replace(checkpoints=said.checkpoints if said else []))
     return _ended(said)
 
 

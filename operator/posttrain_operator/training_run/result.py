@@ -16,7 +16,8 @@ from posttrain_operator.training_run.status import Situation
 def after_training(found: Outcome, seen: JobSeen, so_far: Situation, *, recipe: Manifest) -> Situation:
     """Where a run stands whose training Job has ended."""
     if found.report is None:
-        return replace(so_far, reason=found.reason, message=found.message, is_over=True)
+        ended = replace(so_far, reason=found.reason, message=found.message, is_over=True)
+        return replace(ended, checkpoints=found.checkpoints)
     report = found.report.training
     if report is None or not _is_complete(report, method=recipe["method"]):
         reason, message = _incomplete(found.report)

@@ -11,6 +11,7 @@ from posttrain_api.v1alpha1.training_run_status import (
     EvaluationResult,
     GateResult,
     Lineage,
+    NamedCheckpoint,
     Progress,
     Round,
     TrainingRunStatus,
@@ -18,7 +19,7 @@ from posttrain_api.v1alpha1.training_run_status import (
 from posttrain_operator.actions import Event, Manifest
 from posttrain_operator.training_run import display
 
-STICKY = ("estimate", "model", "data", "mask", "warnings", "progress", "metrics", "lineage", "rounds")
+STICKY = ("estimate", "model", "data", "mask", "warnings", "progress", "metrics", "lineage", "rounds", "checkpoints")
 """Fields that stay as they were once observed: the pods that said so may be gone."""
 MAX_WARNINGS = 8
 PHASES = {
@@ -53,6 +54,8 @@ class Situation:
     preflight: PreflightReport | None = None
     trainer: TrainerStatus | None = None
     training: TrainingReport | None = None
+    checkpoints: Sequence[NamedCheckpoint] = ()
+    """What a training that failed had published before."""
     image: str | None = None
     """The trainer's image as the node resolved it."""
 
@@ -85,7 +88,8 @@ def status(
     before = [Condition.model_validate(known) for known in old.get("conditions") or []]
     found = carry_times(conditions(situation, generation=generation, now=now), before)
     kept = {name: old[name] for name in STICKY if name in old}
-    shown = {**kept, **_findings(situation, frozen, now=now)}
+    told = {**kept, **_findings(situation, frozen, now=now)}
+    shown = {name: value for name, value in told.items() if value != []}
     if frozen and situation.training and situation.training.evaluation.gates:
         shown["rounds"] = rounds(situation, frozen, old)
     round, waits_for = old.get("round", 0), situation.waits_for
@@ -193,6 +197,9 @@ def _findings(situation: Situation, frozen: Frozen | None, *, now: datetime) -> 
     if situation.trainer:
         found["progress"] = _progress(situation.trainer).to_json()
         found["metrics"] = _numbers(situation.trainer.metrics)
+    checkpoints = situation.checkpoints or (situation.trainer.checkpoints if situation.trainer else ())
+    if checkpoints:
+        found["checkpoints"] = [checkpoint.to_json() for checkpoint in checkpoints]
     if situation.training:
         found |= _results(situation.training, now=now)
     if frozen:
@@ -227,7 +234,7 @@ def _results(report: TrainingReport, *, now: datetime) -> Manifest:
         "metrics": _numbers(report.metrics),
         "evaluation": _evaluation(report.evaluation).to_json(),
         "artifact": report.artifact.to_json(),
-        **({"checkpoints": [found.to_json() for found in report.checkpoints]} if report.checkpoints else {}),
+        "checkpoints": [found.to_json() for found in report.checkpoints],
     }
 
 

@@ -1,7 +1,7 @@
 """adapters[].fromRun: which artifact a name is to answer with, and which it never will."""
 
 import pytest
-from tests.unit.adapter_deployment.builders import World, accepted, deployment, digest
+from tests.unit.adapter_deployment.builders import World, accepted, deployment, digest, failed
 
 from posttrain_operator.actions import Manifest
 
@@ -91,6 +91,18 @@ def test_what_cannot_be_loaded_fails_alone(run: Manifest, checkpoint: str | None
     assert (adapter["state"], adapter["reason"], adapter["message"]) == ("Failed", reason, message)
     assert world.condition("Stalled")["reason"] == reason
     assert (world.condition("Compatible")["status"] == "False") is (reason == "UnsupportedAdapter")
+
+
+def test_a_checkpoint_of_a_failed_run_is_not_loaded() -> None:
+    """What nobody has judged is served by uri and digest only, by somebody who says so."""
+    run = failed("support")
+    run["status"]["checkpoints"] = STEPS
+    world = following(run, checkpoint="step-20")
+
+    world.reconcile()
+
+    assert world.desired.adapters == []
+    assert (world.adapter("support")["state"], world.adapter("support")["reason"]) == ("Failed", "RunFailed")
 
 
 def test_a_deleted_run_leaves_its_checkpoint_and_no_other() -> None:

@@ -19,7 +19,8 @@ async def served(port: int, *, ready: asyncio.Event) -> AsyncIterator[None]:
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
-    runner = web.AppRunner(app, access_log=None)
+    # A connection that is kept would be a task of this loop, and hold up the end of kopf by five seconds.
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=0)
     await runner.setup()
     await web.TCPSite(runner, port=port).start()
     try:

@@ -36,7 +36,8 @@ class ServedBase(Model):
     checks: ClassVar[tuple[Check, ...]] = (exactly_one("uri", "fromRun"),)
 
     uri: ReadableUri | None = None
-    """Folder of a transformers checkpoint: pvc://claim/path, or file:///path in the image."""
+    """Folder of a transformers checkpoint: pvc://claim/path, or file:///path in the image. A reward model answers with
+    scores; what was published is served only while its files are those of its digest."""
     from_run: CheckpointReference | None = None
     """The accepted result of a TrainingRun of this namespace: a whole model as it is, an adapter merged into its base,
     or a reward model, which answers with scores. A new result restarts the pods."""

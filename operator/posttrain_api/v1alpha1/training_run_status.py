@@ -18,7 +18,7 @@ class Display(Model):
     """Texts for the printed columns, which cannot format."""
 
     progress: str = ""
-    """How far the training is, such as 24%."""
+    """How far the training is, such as 24%, or round 1: 24%; while it waits, for what, such as for sft."""
     metric: str = ""
     """The latest loss, or the result."""
     eta: str = ""
@@ -251,7 +251,7 @@ class TrainingRunStatus(Model):
     """One word for people, derived from the conditions: Pending, Waiting, Merging, Preflight, Training,
     Succeeded, Rejected or Failed."""
     conditions: Annotated[list[Condition], list_map("type", max_items=32)] = []
-    """Validated, Trained, Evaluated, Accepted, Succeeded, Ready; Merged where its adapter was merged into its base;
+    """Validated, Trained, Evaluated, Accepted, Succeeded, Ready; Merged where others build on its adapter, which is merged into its base;
     Reconciling and Stalled only while they hold."""
     resolved: (
         Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] | None
@@ -284,7 +284,7 @@ class TrainingRunStatus(Model):
     checkpoints: Annotated[list[NamedCheckpoint], Field(max_length=16)] = []
     """Results from the middle of the training, by name. Where the run was not accepted, AdapterDeployments load them by
     uri and digest only."""
-    merged_bases: Annotated[list[MergedBase], Field(max_length=8)] = []
+    merged_bases: Annotated[list[MergedBase], Field(max_length=17)] = []
     """The merged models that other objects build on."""
     lineage: Lineage | None = None
     """Where the result comes from."""

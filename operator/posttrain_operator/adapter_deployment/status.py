@@ -53,7 +53,8 @@ def observed(
 ) -> AdapterDeploymentStatus:
     """The whole status."""
     name, namespace, fleet = parent.metadata.name, parent.metadata.namespace, facts.fleet
-    found = carry_times(verdicts.conditions(facts, generation=parent.metadata.generation, now=now), before.conditions)
+    new = verdicts.conditions(facts, generation=parent.metadata.generation, now=now.replace(microsecond=0))
+    found = carry_times(new, before.conditions)
     return AdapterDeploymentStatus(
         observed_generation=parent.metadata.generation,
         phase=phase(found),
@@ -99,6 +100,7 @@ def invalid(
     generation: int, message: str, *, before: AdapterDeploymentStatus, now: datetime
 ) -> AdapterDeploymentStatus:
     """The status of an object whose spec this operator cannot read; what was made from an earlier one is left alone."""
+    now = now.replace(microsecond=0)
     found = [
         condition("Ready", False, Reason.INVALID_SPEC, message, generation=generation, now=now),
         condition("Stalled", True, Reason.INVALID_SPEC, message, generation=generation, now=now),

@@ -170,8 +170,8 @@ class TrainingRunSpec(Methods):
     checkpoints: Checkpoints | None = None
     """Results from the middle of the training that can be used by name."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315_360_000)] | None = None
-    """Seconds after which a finished run is deleted, with its pods and logs; its artifact stays. Later where its adapter
-    is being merged, or another object waits for it."""
+    """Seconds after which a finished run is deleted, with its pods and logs; its artifact stays. Later where its
+    adapter is being merged, or another object waits for it."""
 
     @model_validator(mode="after")
     def _patch_fits(self) -> Self:

@@ -251,8 +251,8 @@ class TrainingRunStatus(Model):
     """One word for people, derived from the conditions: Pending, Waiting, Merging, Preflight, Training,
     Succeeded, Rejected or Failed."""
     conditions: Annotated[list[Condition], list_map("type", max_items=32)] = []
-    """Validated, Trained, Evaluated, Accepted, Succeeded, Ready; Merged where others build on its adapter, which is merged into its base;
-    Reconciling and Stalled only while they hold."""
+    """Validated, Trained, Evaluated, Accepted, Succeeded, Ready; Merged where others build on its adapter, which is
+    merged into its base; Reconciling and Stalled only while they hold."""
     resolved: (
         Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] | None
     ) = None

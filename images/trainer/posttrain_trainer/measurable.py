@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.evaluation import GENERATED
 from posttrain_api.v1alpha1.training_run import Recipe
+from posttrain_trainer import report
 from posttrain_trainer.examples import Labelled, Pair, Prompt
 from posttrain_trainer.refusal import Refused
 from posttrain_trainer.task import Question, Task
 
 
 def check(recipe: Recipe, task: Task) -> None:
-    """Refused where a metric cannot be measured, with what to write instead."""
+    """Refused where a metric cannot be measured or reported, with what to write instead."""
+    report.check_room(recipe, task.base.uri)
     for metric in recipe.evaluation.metrics:
         problem = _problem(metric, recipe, task)
         if problem is not None:

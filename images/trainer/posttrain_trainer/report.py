@@ -8,14 +8,40 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MAX_MESSAGE_BYTES, Report, RunConfig, TrainingReport
+from posttrain_api.v1alpha1.evaluation import RETAINED, RETENTION
+from posttrain_api.v1alpha1.training_run import Recipe
+from posttrain_api.v1alpha1.training_run_status import Metrics
+from posttrain_trainer.refusal import Refused
 
+_NUMBER = 16
+"""Bytes of a number of six digits, and of what stands around it and its name."""
+_ELSE = 1200
+"""Bytes of everything in a report whose texts are shortened but URIs and measures."""
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
 def libraries() -> dict[str, str]:
     """Versions of the libraries that train."""
     return {name: metadata.version(name) for name in LIBRARIES}
+
+
+def check_room(recipe: Recipe, base_uri: str) -> None:
+    """Refused where the metrics' names are too long for the termination message, which is cut at MAX_MESSAGE_BYTES."""
+    names = [name for metric in recipe.evaluation.metrics for name in _names(metric, recipe)]
+    uris = len(f"{recipe.output.uri}{base_uri}".encode())
+    if uris + sum(2 * (len(name) + _NUMBER) for name in names) > MAX_MESSAGE_BYTES - _ELSE:
+        raise Refused(
+            Reason.EVALUATION_INVALID,
+            f"evaluation.metrics: the names of {len(names)} metrics, of the base and of the output are too long "
+            "together for a report: name fewer metrics, or shorten the names of the lm-eval tasks",
+        )
+
+
+def _names(metric: str, recipe: Recipe) -> list[str]:
+    is_retained = recipe.evaluation.retention is not None and metric in RETAINED
+    return [metric, f"{RETENTION}{metric}"] if is_retained else [metric]
 
 
 def message(report: Report) -> bytes:
@@ -94,20 +120,42 @@ def _shorter_failure(size: int) -> Callable[[Report], Report]:
 
 
 def _fewer_modules(size: int) -> Callable[[Report], Report]:
-    def shorten(report: Report) -> Report:
-        if report.training is None:
-            return report
-        artifact = report.training.artifact
-        modules = [_cut(name, 64) for name in artifact.target_modules[:size]]
-        return report.replace(training=report.training.replace(artifact=artifact.replace(target_modules=modules)))
+    def shorten(training: TrainingReport) -> TrainingReport:
+        modules = [_cut(name, 64) for name in training.artifact.target_modules[:size]]
+        return training.replace(artifact=training.artifact.replace(target_modules=modules))
 
-    return shorten
+    return _of_training(shorten)
+
+
+def _of_training(shorten: Callable[[TrainingReport], TrainingReport]) -> Callable[[Report], Report]:
+    def shortened(report: Report) -> Report:
+        return report if report.training is None else report.replace(training=shorten(report.training))
+
+    return shortened
+
+
+def _rounded(training: TrainingReport) -> TrainingReport:
+    """Six digits of each measure are more than its rows determine."""
+    measured = training.evaluation
+    return training.replace(
+        evaluation=measured.replace(before=_six_digits(measured.before), after=_six_digits(measured.after))
+    )
+
+
+def _six_digits(metrics: Metrics) -> Metrics:
+    return {name: None if value is None else float(f"{value:.6g}") for name, value in metrics.items()}
 
 
 _SHORTENINGS: tuple[Callable[[Report], Report], ...] = (
     _shorter_preflight(1200, 4),
     _shorter_preflight(400, 1),
     _shorter_failure(3500),
+    _shorter_failure(2000),
     _fewer_modules(8),
     _fewer_modules(0),
+    _of_training(lambda training: training.replace(metrics={})),
+    _of_training(_rounded),
+    _of_training(lambda training: training.replace(libraries={})),
+    _of_training(lambda training: training.replace(checkpoints=training.checkpoints[-4:])),
+    _of_training(lambda training: training.replace(checkpoints=[])),
 )

@@ -1,16 +1,19 @@
 """The termination message: always JSON, always within the kubelet's bound."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posttrain_api.artifact import ArtifactSummary, BaseReference
+from posttrain_api.artifact import ArtifactSummary, BaseReference, folder_name
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MAX_MESSAGE_BYTES, Failure, PreflightReport, Report, TrainingReport
-from posttrain_api.v1alpha1.training_run_status import Estimate, EvaluationResult
+from posttrain_api.v1alpha1.training_run import Recipe, TrainingRunSpec
+from posttrain_api.v1alpha1.training_run_status import Estimate, EvaluationResult, NamedCheckpoint
 from posttrain_trainer import report
+from posttrain_trainer.refusal import Refused
 
 DIGEST = "sha256:" + 64 * "a"
 
@@ -18,7 +21,7 @@ DIGEST = "sha256:" + 64 * "a"
 def training(modules: list[str]) -> Report:
     found = TrainingReport(
         artifact=ArtifactSummary(
-            uri="pvc://artifacts/" + 480 * "x",
+            uri=f"pvc://artifacts/{480 * 'x'}/{40 * 'n'}/{folder_name(DIGEST)}",
             digest=DIGEST,
             weights_digest=DIGEST,
             size_bytes=10**12,
@@ -38,14 +41,62 @@ def training(modules: list[str]) -> Report:
     return Report(uid="uid", recipe_digest=DIGEST, training=found)
 
 
+CHECKPOINTS = [
+    NamedCheckpoint(name=name, digest=DIGEST)
+    for name in (*(f"step-{10_000_000 - place}" for place in range(8, 0, -1)), "final", "best")
+]
+
+
+def measured(name_length: int, *, count: int = 16) -> Report:
+    """A result with checkpoints and as many metrics as the API takes, with names of this length."""
+    found = training(["q_proj"])
+    assert found.training is not None
+    metrics = {f"lm-eval:{place:0{name_length}}": 0.12345678901234567 for place in range(count)}
+    result = EvaluationResult(before=metrics, after=metrics, rows=500, rows_digest=DIGEST)
+    return found.replace(training=found.training.replace(evaluation=result, checkpoints=CHECKPOINTS))
+
+
+def recipe(found: Report) -> tuple[Recipe, str]:
+    """A recipe that would have this result, and the URI of its base."""
+    assert found.training is not None
+    artifact, metrics = found.training.artifact, list(found.training.evaluation.after)
+    spec = {
+        "method": "sft",
+        "baseModel": {"uri": artifact.base.uri},
+        "environment": {"dataset": {"uri": "pvc://data/rows.jsonl"}},
+        "evaluation": {"metrics": metrics, "lmEval": {"uri": "pvc://data/tasks"}},
+        "output": {"uri": artifact.uri.rsplit("/", 2)[0]},
+    }
+    return TrainingRunSpec.model_validate(spec).recipe(), artifact.base.uri
+
+
+def test_whatever_is_measured_fits_or_is_refused_beforehand() -> None:
+    outcomes = set()
+    for length in range(1, 65):
+        found = measured(length)
+        try:
+            report.check_room(*recipe(found))
+        except Refused:
+            outcomes.add("refused")
+            continue
+        written = report.message(found)
+        read = Report.model_validate_json(written).training
+        assert len(written) <= MAX_MESSAGE_BYTES
+        assert read is not None
+        assert read.evaluation.after == pytest.approx(measured(length).training.evaluation.after, rel=1e-5)
+        outcomes.add("whole" if read.checkpoints == CHECKPOINTS else "without some checkpoints")
+    assert outcomes == {"whole", "without some checkpoints", "refused"}
+
+
 def preflight(mask: str, warnings: list[str]) -> Report:
     estimate = Estimate(rows=1, trained_tokens=1, total_tokens=1, total_steps=1, trainable_parameters=1, memory_gib=1.0)
     found = PreflightReport(estimate=estimate, mask=mask, warnings=warnings, dataset_digest=DIGEST)
     return Report(uid="uid", recipe_digest=DIGEST, preflight=found)
 
 
-def failure(message: str) -> Report:
-    return Report(uid="uid", recipe_digest=DIGEST, failure=Failure(reason=Reason.DATASET_INVALID, message=message))
+def failure(message: str, checkpoints: Sequence[NamedCheckpoint] = ()) -> Report:
+    found = Failure(reason=Reason.DATASET_INVALID, message=message, checkpoints=list(checkpoints))
+    return Report(uid="uid", recipe_digest=DIGEST, failure=found)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +109,7 @@ def failure(message: str) -> Report:
         pytest.param(preflight("\x00" * 600, ["\x00" * 3000] * 40), id="characters that JSON writes at length"),
         pytest.param(failure("row 1: " + "\N{PILE OF POO}" * 5000), id="a long message"),
         pytest.param(failure('"\\' * 5000), id="a message of quotation marks"),
+        pytest.param(failure("ä" * 5000, CHECKPOINTS), id="a long message and checkpoints"),
     ],
 )
 def test_a_message_is_json_within_the_bound(content: Report) -> None:
@@ -69,6 +121,7 @@ def test_a_message_is_json_within_the_bound(content: Report) -> None:
         assert read.training.artifact.digest == content.training.artifact.digest
     if content.failure is not None and read.failure is not None:
         assert read.failure.message.startswith(content.failure.message[:500])
+        assert read.failure.checkpoints == content.failure.checkpoints
 
 
 @pytest.mark.parametrize("content", [training(["q_proj"]), preflight("⟦x⟧", ["odd"]), failure("row 3: wrong")])

@@ -102,12 +102,12 @@ def adopt(folder: Path, uri: str, base: Path) -> Manifest:
 
 def _chat_format(folder: Path, base: Path, uri: str) -> Any:
     """The adapter's own chat template, else its base's."""
-    from posttrain_trainer import template
+    from posttrain_trainer import chat_template, template
     from posttrain_trainer import tokenizer as tokenizers
 
     tokenizer = tokenizers.load(base, uri)
     own = folder / export.CHAT_TEMPLATE
-    text = own.read_text() if own.is_file() else template.chosen(None, tokenizer, Places())
+    text = own.read_text() if own.is_file() else chat_template.chosen(None, tokenizer, Places())
     return template.ChatFormat(tokenizer, text)
 
 

@@ -28,10 +28,10 @@ from posttrain_api.artifact import (
     folder_name,
     payload,
 )
+from posttrain_trainer.chat_template import FILE as CHAT_TEMPLATE
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-CHAT_TEMPLATE = "chat_template.jinja"
 TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "special_tokens_map", "added_tokens")
 """How the names of a tokenizer's files begin."""
 

@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from posttrain_api.artifact import BaseReference, Manifest, Probe, files_digest, payload
 from posttrain_api.conditions import Reason
-from posttrain_trainer import batching, export, probe, template
+from posttrain_trainer import batching, chat_template, export, probe
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.data import Message
 from posttrain_trainer.places import Places
@@ -133,5 +133,5 @@ def load(folder: Path, uri: str, digest: str, device: str) -> RewardModel:
             Reason.ARTIFACT_MISSING, f"{uri}: the reward model {digest[:19]} is not here whole: run its training again"
         )
     tokenizer = tokenizers.load(folder, uri)
-    chat = ChatFormat(tokenizer, template.require(template.chosen(None, tokenizer, Places())))
+    chat = ChatFormat(tokenizer, chat_template.require(chat_template.chosen(None, tokenizer, Places())))
     return RewardModel(load_base(folder, uri, device), chat)

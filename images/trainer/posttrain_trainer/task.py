@@ -16,7 +16,7 @@ from posttrain_api.v1alpha1.methods import TRAINING
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_api.v1alpha1.training_run_status import DataReport
 from posttrain_api.v1alpha1.tuning import MOVES_THE_BASE, Lora
-from posttrain_trainer import base, data, facts, formats, named_models, prompts, split, steps, template
+from posttrain_trainer import base, chat_template, data, facts, formats, named_models, prompts, split, steps
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.base import Base
 from posttrain_trainer.data import Row, Rows
@@ -150,10 +150,10 @@ class _Preparation:
     def _chat_format(self, tokenizer: Any, rows: Sequence[Row]) -> ChatFormat:
         recipe = self._recipe
         given = recipe.environment.chat_template
-        found = template.shared(self._combined) if given is None else None
-        found = found or template.chosen(given, tokenizer, self._places)
+        found = chat_template.shared(self._combined) if given is None else None
+        found = found or chat_template.chosen(given, tokenizer, self._places)
         if any(row.messages for row in rows):
-            template.require(found)
+            chat_template.require(found)
         only = recipe.sft is not None and recipe.sft.completion_only
         return ChatFormat(tokenizer, found, recipe.environment.system_prompt, completion_only=only)
 

@@ -7,9 +7,8 @@ prompt, which is found by rendering the conversation up to the turn and comparin
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -17,17 +16,14 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MASK_OPEN
-from posttrain_api.v1alpha1.environment import ChatTemplate
+from posttrain_trainer import chat_template
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.data import Message, Problems, Row, Rows
 from posttrain_trainer.examples import Example
-from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 
 Tools = list[dict[str, Any]] | None
 """Descriptions of tools, for templates that write them."""
-FILE = "chat_template.jinja"
-"""Where an artifact holds its chat template."""
 Span = tuple[int, int]
 """Start and end of something in a text, in characters."""
 
@@ -35,38 +31,6 @@ _CHUNK = 512
 _GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _SAMPLE: list[Message] = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
 _MARK_IT = "mark what the assistant writes with {% generation %} and {% endgeneration %}"
-
-
-def chosen(template: ChatTemplate | None, tokenizer: Any, places: Places) -> str | None:
-    """The run's chat template, else the base's, else None."""
-    if template is None:
-        return _own_template(tokenizer)
-    if template.inline is not None:
-        return template.inline
-    assert template.config_map is not None
-    try:
-        return places.key(template.config_map).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        name = f"ConfigMap {template.config_map.name}, key {template.config_map.key}"
-        raise Refused(Reason.CHAT_TEMPLATE_MISSING, f"the chat template cannot be read: {name}: {error}") from error
-
-
-def shared(adapters: Mapping[str, Path]) -> str | None:
-    """The chat template that adapters, by their runs' names, were trained with; Refused where they differ."""
-    found = {name: (folder / FILE).read_text() for name, folder in adapters.items() if (folder / FILE).is_file()}
-    if len(set(found.values())) > 1:
-        raise Refused(
-            Reason.ADAPTERS_DIFFER,
-            f"merge.runs: {' and '.join(sorted(found))} were trained with different chat templates: write the one to "
-            "judge and to serve the merge with as environment.chatTemplate",
-        )
-    return next(iter(found.values()), None)
-
-
-def _own_template(tokenizer: Any) -> str | None:
-    template = tokenizer.chat_template
-    named = template.get("default") if isinstance(template, dict) else template
-    return named or None
 
 
 class ChatFormat:
@@ -175,7 +139,7 @@ class ChatFormat:
             return None
 
     def _marked_conversation(self, messages: list[Message], row: Row) -> tuple[str, list[Span]]:
-        require(self.template)
+        chat_template.require(self.template)
         text, spans = self._rendered(messages, spans=self._is_marked, tools=row.tools)
         check_calls(messages, text)
         if row.unmask:
@@ -263,19 +227,6 @@ class ChatFormat:
             f"the chat template {written} at the end of an assistant's turn, so the model cannot learn to stop: "
             "end the turn with one token, such as {{ eos_token }}",
         )
-
-
-_MISSING = (
-    "neither the base nor the run has a chat template: write environment.chatTemplate.inline or .configMap, "
-    "a Jinja template that renders `messages`"
-)
-
-
-def require(template: str | None) -> str:
-    """The template; Refused where there is none."""
-    if template is None:
-        raise Refused(Reason.CHAT_TEMPLATE_MISSING, _MISSING)
-    return template
 
 
 def _shared_length(text: str, other: str) -> int:

@@ -109,6 +109,9 @@ def estimate(
     config_maps: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="FOLDER/NAME/KEY stands for a ConfigMap's key.")
     ] = None,
+    image_files: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="FOLDER/path stands for file:///path in the trainer's image.")
+    ] = None,
     gpu: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="GPU to reckon with, such as h200; left out: the one that a run selects."),
@@ -131,7 +134,7 @@ def estimate(
         from posttrain_cli import estimate, gpus
 
         known = gpus.gpus(values, name=gpu, price_per_hour=price_per_hour)
-        here = estimate.Here(claims or (), config_maps, known, python)
+        here = estimate.Here(claims or (), config_maps, image_files, known, python)
         return estimate.estimate(file, Console(highlight=False), here)
 
     _end(command)

@@ -29,6 +29,8 @@ class Here:
     """Folders that hold a folder for each claim."""
     config_maps: Path | None = None
     """A folder that holds a folder for each ConfigMap."""
+    image: Path | None = None
+    """A folder that holds what the trainer's image holds; None: this machine's root."""
     gpus: Gpus = field(default_factory=Gpus)
     """The GPUs to reckon with."""
     python: str = "python"
@@ -42,7 +44,7 @@ def estimate(files: Sequence[str], console: Console, here: Here) -> int:
     if not runs:
         raise Failure(f"{', '.join(files)}: there is no TrainingRun")
     _check(runs.values())
-    with workplace(claims=here.claims, config_maps=here.config_maps, documents=found) as place:
+    with workplace(claims=here.claims, config_maps=here.config_maps, image=here.image, documents=found) as place:
         passed = [_told(run, runs, console, here, place) for run in runs.values()]
     return 0 if all(passed) else 1
 

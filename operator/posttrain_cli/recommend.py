@@ -86,7 +86,8 @@ def _from_pairs(situation: Situation) -> Advice:
     if situation.is_tuned:
         reason = (
             "Pairs say which of two answers is better, and the base answers already: DPO moves it towards the better "
-            "one while it stays near itself. Where memory for the reference is short, write method: simpo."
+            "one while it stays near itself. Where answers grow too long, write method: simpo, which goes by the "
+            "mean of a token."
         )
         return Advice("dpo", reason, [_run(situation, "dpo")])
     if situation.rows < ENOUGH_PAIRS:

@@ -56,7 +56,7 @@ def estimate_rows(estimate: Estimate) -> Iterator[Row]:
     yield "memory", f"{size(estimate.memory_gib)}{_parts(estimate.memory)}"
     if estimate.duration_seconds is not None:
         yield "time", f"{duration(estimate.duration_seconds)} on {estimate.gpu}"
-    if estimate.cost is not None and float(estimate.cost):
+    if estimate.cost is not None:
         yield "cost", f"{estimate.cost} {estimate.currency or ''}".strip()
     if estimate.unpriced:
         yield "time and cost", f"not known: {estimate.unpriced}"

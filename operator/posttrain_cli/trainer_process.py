@@ -35,7 +35,8 @@ def preflight(config: RunConfig, place: Workplace, *, python: str) -> PreflightR
 
 
 def _options(run_file: Path, message_file: Path, place: Workplace) -> list[str]:
-    places = ["--claims-root", str(place.claims), "--config-maps-root", str(place.config_maps)]
+    roots = {"--claims-root": place.claims, "--config-maps-root": place.config_maps, "--image-root": place.image}
+    places = [str(part) for root in roots.items() for part in root]
     return ["--preflight", "--config", str(run_file), "--termination-message", str(message_file), *places]
 
 

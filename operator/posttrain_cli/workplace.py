@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from posttrain_api import uri
 from posttrain_api.uri import claim_of
 from posttrain_cli.documents import Document
 from posttrain_cli.failure import Failure
@@ -21,6 +22,8 @@ class Workplace:
     """Folders that a trainer is told of, and that are gone afterwards."""
 
     folder: Path
+    image: Path = Path("/")
+    """file:///path lies at <path> below it."""
 
     @property
     def claims(self) -> Path:
@@ -44,6 +47,12 @@ class Workplace:
                 raise Failure(
                     f"the claim {claim} is not here: say --claims FOLDER, where FOLDER/{claim} holds what it holds"
                 )
+        for path in sorted(set(_image_paths(recipe))):
+            if not (self.image / path).exists():
+                raise Failure(
+                    f"file:///{path} lies in the trainer's image, and not here: say --image-files FOLDER, where "
+                    f"FOLDER/{path} holds the same"
+                )
         for name in sorted(set(_config_maps(recipe))):
             if not (self.config_maps / name).exists():
                 raise Failure(
@@ -54,11 +63,11 @@ class Workplace:
 
 @contextmanager
 def workplace(
-    *, claims: Iterable[Path], config_maps: Path | None, documents: Sequence[Document]
+    *, claims: Iterable[Path], config_maps: Path | None, image: Path | None = None, documents: Sequence[Document]
 ) -> Iterator[Workplace]:
     """These folders' claims and ConfigMaps, and the ConfigMaps among the documents, which win."""
     with TemporaryDirectory(prefix="posttrain-") as folder:
-        made = Workplace(Path(folder))
+        made = Workplace(Path(folder), image or Workplace.image)
         made.output.mkdir(parents=True)
         made.config_maps.mkdir()
         for document in documents:
@@ -93,6 +102,13 @@ def _claims(content: Any) -> Iterator[str]:
     for value in _values(content, "uri"):
         if claim := claim_of(value):
             yield claim
+
+
+def _image_paths(content: Any) -> Iterator[str]:
+    for value in _values(content, "uri"):
+        claim, path = uri.parse(value)
+        if claim is None:
+            yield path
 
 
 def _config_maps(content: Any) -> Iterator[str]:

@@ -41,6 +41,9 @@ def add_places(found: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a ConfigMap's key is FOLDER/name/key (default: where a pod mounts ConfigMaps)",
     )
+    found.add_argument(
+        "--image-root", type=Path, metavar="FOLDER", help="file:///path is FOLDER/path (default: the image's own root)"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

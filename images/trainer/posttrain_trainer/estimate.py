@@ -22,10 +22,10 @@ _BEFOREHAND = {"dpo": 1, "kto": 2}
 _ANSWERING = frozenset({"distill", "bestOf"})
 """Methods whose model answers by itself: how long that takes depends on how long it answers."""
 _UNKNOWN_GPU = (
-    "no GPU of the chart's gpus.table is selected: name it by podTemplate.nodeSelector, such as "
+    "the run asks for no GPU of the chart's gpus.table: select one by podTemplate.nodeSelector, such as "
     "nvidia.com/gpu.product: NVIDIA-H200"
 )
-_UNKNOWN_ANSWERS = "the model answers by itself, and how long its answers are is not known beforehand"
+_UNKNOWN_ANSWERS = "the model answers by itself: tokens are counted as if every answer were as long as it may be"
 
 
 def estimate(recipe: Recipe, task: Task, machine: Machine | None = None) -> Estimate:
@@ -43,7 +43,7 @@ def estimate(recipe: Recipe, task: Task, machine: Machine | None = None) -> Esti
         gpu=machine.gpu if machine else None,
     )
     memory = _memory(recipe, task, found.trainable_parameters)
-    found = found.replace(memory=memory, memory_gib=round(sum(memory.model_dump().values()), 2))
+    found = found.replace(memory=memory, memory_gib=round(sum(memory.model_dump().values()), 3))
     return found if recipe.method == "merge" else _priced(found, recipe, task.base, machine)
 
 
@@ -52,8 +52,8 @@ def warnings(found: Estimate, machine: Machine | None) -> list[str]:
     if machine is None or found.memory_gib <= machine.memory_gib:
         return []
     return [
-        f"about {found.memory_gib:g} GiB of GPU memory are needed and {machine.gpu} has {machine.memory_gib:g}: lower "
-        "maxLength or maxTokensPerGpu, write tuning.lora.quantization: nf4, or select a larger GPU"
+        f"about {found.memory_gib:.3g} GiB of GPU memory are needed and {machine.gpu} has {machine.memory_gib:g}: "
+        "lower maxLength, maxTokensPerGpu or effectiveBatchSize, or select a larger GPU"
     ]
 
 

@@ -20,16 +20,22 @@ class Places:
 
     claims: Path = Path(uri.CLAIMS_ROOT)
     config_maps: Path = Path(CONFIG_MAPS)
+    image: Path = Path("/")
+    """Where file:///path begins."""
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Self:
         """The places that a command line gives; those of a pod where it says nothing."""
-        return cls(options.claims_root or cls.claims, options.config_maps_root or cls.config_maps)
+        return cls(
+            options.claims_root or cls.claims,
+            options.config_maps_root or cls.config_maps,
+            options.image_root or cls.image,
+        )
 
     def path(self, location: str) -> Path:
         """The local path of a pvc:// or file:// URI."""
         claim, path = uri.parse(location)
-        return Path("/") / path if claim is None else self.claims / claim / path
+        return self.image / path if claim is None else self.claims / claim / path
 
     def key(self, reference: KeyReference) -> Path:
         """The local path of a ConfigMap's key."""

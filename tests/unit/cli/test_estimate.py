@@ -68,7 +68,7 @@ def test_runs_are_read_by_the_trainer_and_nothing_is_written(tmp_path: Path, cla
     assert all(word in first for word in ("rows                  19", "steps                 3", "⟦0<|im_end|>⟧"))
     assert "time                  1 s on NVIDIA-H200" in first
     assert all(word in second for word in ("trun/second", "rows                  9", "steps                 2"))
-    assert "time and cost         not known: no GPU of the chart's gpus.table is selected" in second
+    assert "time and cost         not known: the run asks for no GPU of the chart's gpus.table" in second
     assert sorted(claims.rglob("*")) == before
 
 
@@ -92,6 +92,21 @@ def test_what_is_not_here_is_named_before_the_trainer_is_asked(tmp_path: Path, c
     file = written(tmp_path / "b.yaml", manifests.run(environment=named))
     code, text = said(file, Here(claims=[claims], python="/no/such/python"))
     assert (code, text.startswith("trun/dates: the ConfigMap rows is not here: add it to the file")) == (1, True)
+
+
+def test_what_lies_in_the_image_is_read_from_a_folder(tmp_path: Path, claims: Path):
+    run = teaching(start={"uri": "file:///no/such/models/base"})
+    file = written(tmp_path / "a.yaml", run)
+    code, text = said(file, Here(claims=[claims], python="/no/such/python"))
+    assert code == 1
+    assert text.startswith(
+        "trun/dates: file:///no/such/models/base lies in the trainer's image, and not here: say --image"
+    )
+    image = tmp_path / "image" / "no" / "such"
+    image.mkdir(parents=True)
+    (image / "models").symlink_to(claims / "models")
+    code, text = said(file, Here(claims=[claims], image=tmp_path / "image", python=sys.executable))
+    assert (code, "rows                  19" in text) == (0, True), text
 
 
 def test_a_folder_of_config_maps_is_read_where_the_file_has_none(tmp_path: Path, claims: Path):

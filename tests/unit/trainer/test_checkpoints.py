@@ -217,6 +217,7 @@ def test_the_report_of_a_stopped_run_names_what_it_has_published(base: Path, row
         status_port=None,
         claims_root=tmp_path,
         config_maps_root=tmp_path,
+        image_root=None,
     )
     report, _ = run.outcome(options, StoppedAfter(tmp_path / "out" / "double"))
     assert report.failure is not None

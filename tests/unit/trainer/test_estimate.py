@@ -127,7 +127,7 @@ def test_time_is_operations_by_throughput_and_cost_is_time_by_price(
 @pytest.mark.parametrize(
     ("spec", "machine", "why"),
     [
-        pytest.param({}, None, "no GPU of the chart's gpus.table is selected: name it by podTemplate", id="no GPU"),
+        pytest.param({}, None, "the run asks for no GPU of the chart's gpus.table: select one by", id="no GPU"),
         pytest.param({"method": "distill", **TEACHER}, MACHINE, "the model answers by itself", id="distill"),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_gpu_that_is_too_small_is_a_warning() -> None:
     assert estimates.warnings(needed, MACHINE) == []
     (sentence,) = estimates.warnings(needed, MACHINE.replace(memory_gib=10))
     assert sentence.startswith(
-        f"about {needed.memory_gib:g} GiB of GPU memory are needed and NVIDIA-H200 has 10: lower"
+        f"about {needed.memory_gib:.3g} GiB of GPU memory are needed and NVIDIA-H200 has 10: lower"
     )
 
 

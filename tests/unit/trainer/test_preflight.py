@@ -40,8 +40,8 @@ def test_a_good_run_is_counted_and_shown(base: Path, dataset: Path, places: Plac
             total_steps=3,
             trainable_parameters=4352,
             memory_gib=0.0,
-            unpriced="no GPU of the chart's gpus.table is selected: name it by podTemplate.nodeSelector, such as "
-            "nvidia.com/gpu.product: NVIDIA-H200",
+            unpriced="the run asks for no GPU of the chart's gpus.table: select one by podTemplate.nodeSelector, such "
+            "as nvidia.com/gpu.product: NVIDIA-H200",
         ),
         model=ModelReport(
             parameters=29_152,

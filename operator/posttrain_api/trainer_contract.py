@@ -144,12 +144,12 @@ def config_map_path(reference: KeyReference) -> PurePosixPath:
 class TrainerStatus(Model):
     """GET /status: what the trainer does now."""
 
-    stage: Literal["Loading", "Evaluating", "Training", "Publishing", "Done"]
+    stage: Literal["Loading", "Evaluating", "Training", "Sampling", "Publishing", "Done"]
     """What it does now."""
     step: int = 0
-    """Optimizer steps done."""
+    """Optimizer steps done; for bestOf prompts answered."""
     total_steps: int = 0
-    """Optimizer steps planned; 0 while unknown."""
+    """Optimizer steps planned, for bestOf prompts; 0 while unknown."""
     eta_seconds: float | None = None
     """Seconds of training left: an estimate."""
     epoch: float | None = None

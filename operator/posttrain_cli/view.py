@@ -29,6 +29,7 @@ SELF_EVIDENT = frozenset({Reason.PENDING, Reason.PREFLIGHT_RUNNING, Reason.START
 STAGES = {
     "Loading": "loads model and data",
     "Evaluating": "measures on held-out rows",
+    "Sampling": "samples answers",
     "Publishing": "publishes the result",
 }
 """What the trainer does beside training, for people."""

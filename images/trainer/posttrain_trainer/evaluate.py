@@ -10,7 +10,7 @@ import torch
 
 from posttrain_api.v1alpha1.evaluation import GENERATED, RETAINED, RETENTION
 from posttrain_api.v1alpha1.training_run_status import Metrics
-from posttrain_trainer import answers, harness, measurable, preference, rewards
+from posttrain_trainer import answers, harness, measurable, preference, reward_model
 from posttrain_trainer.answers import Answer
 from posttrain_trainer.batching import batches, max_tokens, ones, padded
 from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
@@ -94,10 +94,8 @@ def _scored(job: Job, rows: Sequence[Prompt], answered: Sequence[Answer], metric
     if "exactMatch" in metrics:
         found["exactMatch"] = _exact_match(rows, answered)
     if "reward" in metrics:
-        chosen = job.recipe.environment.rewards
-        rewards.check(chosen)
-        pairs = zip(rows, answered, strict=True)
-        found["reward"] = statistics.fmean(rewards.score(chosen, given.text, row.gold or "") for row, given in pairs)
+        texts = [answer.text for answer in answered]
+        found["reward"] = finite(statistics.fmean(job.scorer.scores(list(zip(rows, texts, strict=True)))))
     return found
 
 
@@ -106,10 +104,15 @@ def _exact_match(rows: Sequence[Prompt], answered: Sequence[Answer]) -> float:
 
 
 def _preference(model: Any, job: Job, between: Callable[[], None]) -> float | None:
-    measured = preference.rewards if job.recipe.method == "reward" else preference.likelihoods
-    pad = job.task.chat.tokenizer.pad_token_id
     rows: Any = [row for row in job.task.held_out_rows if isinstance(row, (Pair, Labelled))]
-    return finite(preference.accuracy(rows, lambda texts: measured(model, texts, pad, between=between)))
+    if job.recipe.method == "reward":
+        return finite(preference.accuracy(rows, lambda texts: _rewards(model, texts, between)))
+    pad = job.task.chat.tokenizer.pad_token_id
+    return finite(preference.accuracy(rows, lambda texts: preference.likelihoods(model, texts, pad, between=between)))
+
+
+def _rewards(model: Any, texts: Sequence[preference.Answered], between: Callable[[], None]) -> list[float]:
+    return reward_model.scores(model, [[*prompt, *answer] for prompt, answer in texts], between=between)
 
 
 def _retained(model: Any, job: Job, metrics: Sequence[str], between: Callable[[], None]) -> Metrics:

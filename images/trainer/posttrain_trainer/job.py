@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from posttrain_api.trainer_contract import RunConfig
@@ -10,6 +11,7 @@ from posttrain_trainer.model import Precision
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.refusal import Stop
+from posttrain_trainer.scoring import Scorer
 from posttrain_trainer.task import Task
 
 
@@ -25,6 +27,11 @@ class Job:
     stop: Stop
     callbacks: Sequence[Any] = ()
     """What else watches the training: transformers' callbacks."""
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Scores answers by environment.rewards; loads the reward models when it is asked for first."""
+        return Scorer(self.config, self.places, self.precision.device)
 
     @property
     def recipe(self) -> Recipe:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from posttrain_trainer.batching import MAX_TOKENS, batches, max_tokens, ones, padded
+from posttrain_trainer.batching import batches, max_tokens, ones, padded
 from posttrain_trainer.examples import Labelled, Pair
 
 Answered = tuple[Sequence[int], Sequence[int]]
@@ -47,18 +47,6 @@ def likelihoods(model: Any, rows: Sequence[Answered], pad: int, *, between: Call
         losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
         means = -losses.sum(1) / (wanted != -100).sum(1)
         found |= {place: mean for (place, _), mean in zip(batch, means.tolist(), strict=True)}
-        between()
-    return [found[place] for place in range(len(rows))]
-
-
-def rewards(model: Any, rows: Sequence[Answered], pad: int, *, between: Callable[[], None]) -> list[float]:
-    """The raw score of each conversation under a reward model."""
-    found: dict[int, float] = {}
-    for batch in batches(list(enumerate(rows)), lambda item: _length(item[1]), MAX_TOKENS):
-        texts = [[*prompt, *answer] for _, (prompt, answer) in batch]
-        ids, attention = padded(texts, pad, model.device), padded(ones(texts), 0, model.device)
-        scores = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, 0].float()
-        found |= {place: score for (place, _), score in zip(batch, scores.tolist(), strict=True)}
         between()
     return [found[place] for place in range(len(rows))]
 

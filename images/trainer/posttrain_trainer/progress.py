@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Enum, Gauge, Info, generate_latest
 
 from posttrain_api.trainer_contract import TrainerStatus
 from posttrain_api.v1alpha1.training_run_status import Metrics, NamedCheckpoint
 
-Stage = Literal["Loading", "Evaluating", "Training", "Publishing", "Done"]
-STAGES = ("Loading", "Evaluating", "Training", "Publishing", "Done")
+Stage = Literal["Loading", "Evaluating", "Training", "Sampling", "Publishing", "Done"]
+STAGES = get_args(Stage)
 
 
 class Progress:
@@ -43,6 +43,7 @@ class Progress:
         self._gauges = _Gauges(self.registry, run)
         self._clock = clock
         self._entered = self._began = clock()
+        self._first = 0
 
     @property
     def place(self) -> str:
@@ -80,6 +81,19 @@ class Progress:
         self._gauges.tokens.inc(tokens - before)
         self._say_step()
 
+    def begin_sampling(self, *, done: int, total: int) -> None:
+        """So many of all prompts were answered by an earlier start."""
+        self._began, self._first = self._clock(), done
+        self._update(step=done, total_steps=total)
+
+    def sampled(self, done: int) -> None:
+        """So many prompts are answered."""
+        seconds, total = self._clock() - self._began, self.status.total_steps
+        eta = (total - done) * seconds / (done - self._first)
+        self._update(step=done, eta_seconds=round(eta, 1))
+        if _is_tenth(done, total):
+            say(f"prompt {done}/{total}")
+
     def published(self, checkpoints: Sequence[NamedCheckpoint]) -> None:
         """These are the named results now."""
         self.checkpoints[:] = checkpoints
@@ -96,7 +110,7 @@ class Progress:
 
     def _say_step(self) -> None:
         step, total = self.status.step, self.status.total_steps
-        if step * 10 // total != (step - 1) * 10 // total:
+        if _is_tenth(step, total):
             say(f"step {step}/{total}, loss {_number(self.status.metrics.get('loss'))}")
 
 
@@ -163,6 +177,11 @@ def serve(progress: Progress, port: int, *, address: str = "") -> ThreadingHTTPS
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="status", daemon=True).start()
     return server
+
+
+def _is_tenth(step: int, total: int) -> bool:
+    """Whether a step completes another tenth of all."""
+    return step * 10 // total != (step - 1) * 10 // total
 
 
 def _or_nan(value: float | None) -> float:

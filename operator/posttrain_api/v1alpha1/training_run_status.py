@@ -141,11 +141,11 @@ class Progress(Model):
     """How far the training is."""
 
     stage: str
-    """What the trainer does now: Loading, Evaluating, Training, Publishing."""
+    """What the trainer does now: Loading, Evaluating, Training, Sampling (bestOf), Publishing."""
     step: int
-    """Optimizer steps done."""
+    """Optimizer steps done; for bestOf prompts answered."""
     total_steps: int
-    """Optimizer steps planned."""
+    """Optimizer steps planned, for bestOf prompts."""
     percent: int
     """Share of the steps, in percent."""
     eta_seconds: float | None = None

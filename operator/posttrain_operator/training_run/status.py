@@ -226,9 +226,8 @@ def _percent(step: int, total: int) -> int:
 
 def _results(report: TrainingReport, *, now: datetime) -> Manifest:
     done, planned = report.steps_completed, report.steps_planned
-    progress = Progress(
-        stage="Done", step=done, total_steps=planned, percent=_percent(done, planned), eta_seconds=0.0, updated_at=now
-    )
+    percent = _percent(done, planned) if planned else 100
+    progress = Progress(stage="Done", step=done, total_steps=planned, percent=percent, eta_seconds=0.0, updated_at=now)
     return {
         "progress": progress.to_json(),
         "metrics": _numbers(report.metrics),

@@ -113,6 +113,10 @@ def test_the_kept_rows_score_higher_than_all_and_are_an_artifact(job: Callable[.
     assert found.evaluation.after["reward"] > found.evaluation.before["reward"]
     assert found.evaluation.after["reward"] == pytest.approx(sum(row["score"] for row in rows) / len(rows))
     assert (found.steps_planned, found.steps_completed, found.evaluation.rows) == (0, 0, NUM_PROMPTS)
+    status = run.progress.status
+    assert (status.stage, status.step, status.total_steps) == ("Done", NUM_PROMPTS, NUM_PROMPTS)
+    assert list(run.progress.seconds) == ["Loading", "Sampling", "Evaluating", "Publishing"]
+    assert "| reward | " in (folder / "README.md").read_text()
 
 
 def test_a_stopped_run_goes_on_where_it_was_and_ends_with_the_same_digest(

@@ -58,6 +58,7 @@ def test_prometheus_sees_the_same(state: Progress, url: str) -> None:
         'posttrain_trainer_stage{posttrain_trainer_stage="Loading"} 0.0',
         'posttrain_trainer_stage{posttrain_trainer_stage="Evaluating"} 0.0',
         'posttrain_trainer_stage{posttrain_trainer_stage="Training"} 1.0',
+        'posttrain_trainer_stage{posttrain_trainer_stage="Sampling"} 0.0',
         'posttrain_trainer_stage{posttrain_trainer_stage="Publishing"} 0.0',
         'posttrain_trainer_stage{posttrain_trainer_stage="Done"} 0.0',
         "posttrain_trainer_step 2.0",

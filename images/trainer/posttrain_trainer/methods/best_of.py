@@ -23,7 +23,7 @@ from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import TrainingReport
 from posttrain_api.v1alpha1.methods import BestOf
 from posttrain_api.v1alpha1.training_run_status import EvaluationResult
-from posttrain_trainer import batching, export, preflight, report
+from posttrain_trainer import batching, card, export, preflight, report
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
 from posttrain_trainer.refusal import Refused
@@ -50,13 +50,17 @@ class Scored:
 
 def run(model: Any, job: Job, base: BaseReference) -> TrainingReport:
     """Sample, score, keep the best and publish them; Refused where no answer is good enough."""
-    scorer = Scorer(job.config, job.places, job.precision.device)
+    progress = job.progress
     folder = _folder(job) / job.config.uid / str(job.config.round)
     try:
+        progress.enter("Sampling")
         answers = sampled(model, job, folder)
-        scored = [_scored(scorer, prompt, answers[prompt.number]) for prompt in _prompts(job)]
+        progress.enter("Evaluating")
+        scored = [_scored(job.scorer, prompt, answers[prompt.number]) for prompt in _prompts(job)]
         kept = best(scored, settings(job))
+        progress.enter("Publishing")
         found = _published(job, base, scored, kept)
+        progress.enter("Done")
         shutil.rmtree(folder.parent, ignore_errors=True)
     except OSError as error:
         raise preflight.unwritable(job.recipe.output.uri, _folder(job), error) from error
@@ -74,6 +78,7 @@ def sampled(model: Any, job: Job, folder: Path) -> dict[int, list[str]]:
     path = folder / _ANSWERS
     found = dict(_recovered(path))
     prompts = _prompts(job)
+    job.progress.begin_sampling(done=len(found), total=len(prompts))
     with path.open("a") as file:
         for prompt in prompts:
             if prompt.number not in found:
@@ -81,6 +86,7 @@ def sampled(model: Any, job: Job, folder: Path) -> dict[int, list[str]]:
                 file.write(json.dumps([prompt.number, found[prompt.number]], ensure_ascii=False) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+                job.progress.sampled(len(found))
             job.stop.check(f"with the answers to {len(found)} of {len(prompts)} prompts, which the next start keeps")
     return found
 
@@ -156,8 +162,9 @@ def _published(job: Job, base: BaseReference, scored: Sequence[Sequence[Scored]]
         (folder / ROWS).write_text("".join(lines))
         made = _manifest(job, base, folder)
         found.append(_report(job, export.summary(made, export.location(location, made)), scored, kept))
-        content = {"run": job.config.model_dump(mode="json", exclude_none=True), "training": found[0].to_json()}
-        report.write_json(folder / "report.json", content)
+        told = {"warnings": job.task.warnings, "seconds": job.progress.seconds}
+        report.write_result(folder, job.config, found[0], **told)
+        (folder / card.CARD_FILE).write_text(card.card(job.config, found[0], job.task.chat))
         return made
 
     export.publish(_folder(job), location, f"{job.config.uid}-{job.config.round}", write)

@@ -3,10 +3,13 @@
 Neither PEFT's wrapping nor TRL computes them: without this call they would silently be random.
 """
 
+import statistics
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from peft import PeftModel, initialize_lora_eva_weights
+from peft.tuners.lora.eva import SVDHook
 
 from posttrain_api.conditions import Reason
 from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
@@ -19,8 +22,11 @@ _MAX_BATCHES = 1000
 """Directions that have not settled by then never do."""
 
 
-def initialize(model: PeftModel, rank: int, job: Job) -> None:
-    """Set the A matrices from the training rows; Refused where the rows do not determine so many directions."""
+def initialize(model: PeftModel, rank: int, job: Job) -> float:
+    """Set the A matrices from the training rows; Refused where the rows do not determine so many directions.
+
+    Returns which share of the variance of what the layers see these directions hold, as a mean over the layers.
+    """
     rows = [_text(row) for row in job.task.training]
     if sum(map(len, rows)) <= rank:
         raise Refused(
@@ -28,7 +34,25 @@ def initialize(model: PeftModel, rank: int, job: Job) -> None:
             f"tuning.lora.init eva: the rows have too few tokens for rank {rank}: add rows, or write init: default",
         )
     batches = _Batches(rows, max(_TOKENS, 2 * rank), rank, job)
-    initialize_lora_eva_weights(model, dataloader=batches, show_progress_bar=False)
+    watched = _Watched()
+    initialize_lora_eva_weights(model, dataloader=batches, forward_fn=watched.forward, show_progress_bar=False)
+    return watched.explained_variance(rank)
+
+
+class _Watched:
+    """PEFT's forward passes: it keeps the components that it finds, and forgets how much they explain."""
+
+    def __init__(self) -> None:
+        self._hooks: dict[str, SVDHook] = {}
+
+    def forward(self, model: Any, inputs: dict[str, torch.Tensor]) -> Any:
+        for module in model.modules():
+            self._hooks |= {hook.name: hook for hook in module._forward_hooks.values() if isinstance(hook, SVDHook)}
+        return model(**inputs)
+
+    def explained_variance(self, rank: int) -> float:
+        shares = [hook.svd.explained_variance_ratio_[:rank].sum().item() for hook in self._hooks.values()]
+        return statistics.fmean(shares)
 
 
 class _Batches:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from peft import PeftModel
 from transformers import GenerationConfig
 
 from posttrain_trainer.batching import MAX_TOKENS, batches, ones, padded_left
@@ -30,7 +31,9 @@ def generated(
 ) -> list[Answer]:
     """The model's greedy answer to each prompt, of at most `room` tokens, in the prompts' order."""
     pad = chat.tokenizer.pad_token_id
-    model.generation_config = GenerationConfig(
+    # PEFT hands its own settings on to the base, and under a tuned prompt to a part of it that does not generate.
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    model.generation_config = base.generation_config = GenerationConfig(
         max_new_tokens=room, do_sample=False, pad_token_id=pad, eos_token_id=list(chat.end_of_turn)
     )
     found: dict[int, Answer] = {}

@@ -3,6 +3,7 @@
 Preflight and training prepare it in the same way, so that what passed preflight is what is trained.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from posttrain_api.v1alpha1.evaluation import GENERATED
 from posttrain_api.v1alpha1.methods import TRAINING
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_api.v1alpha1.training_run_status import DataReport
-from posttrain_api.v1alpha1.tuning import MOVES_THE_BASE, Lora
+from posttrain_api.v1alpha1.tuning import MOVES_THE_BASE, Lora, Osft
 from posttrain_trainer import base, chat_template, data, facts, formats, named_models, prompts, split, steps
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.base import Base
@@ -98,6 +99,7 @@ class _Preparation:
         recipe, uri = self._recipe, self._config.base_uri
         model = base.read(self._places.path(uri), uri)
         _check_layers(model, recipe.tuning.lora or Lora())
+        _check_osft(model, recipe.tuning.osft)
         tokenizer = tokenizers.load(self._places.path(uri), uri)
         named = named_models.read(self._config, self._places, model, tokenizer)
         rows = self._read("environment.dataset", recipe.environment.dataset)
@@ -253,6 +255,18 @@ def _left_out(*parts: Rows | None) -> list[str]:
         if part is not None
         for sentence in [*part.warnings, *(part.problems.warnings() if part.problems else [])]
     ]
+
+
+def _check_osft(model: Base, chosen: Osft | None) -> None:
+    """Refused where of a layer's directions none would stay."""
+    smallest = min((min(shape) for shape in model.linear_layers.values()), default=0)
+    if chosen is not None and smallest and int(smallest * (1 - chosen.unfreeze_rank_ratio)) < 1:
+        most = math.floor(1000 * (1 - 1 / smallest)) / 1000
+        raise Refused(
+            Reason.TUNING_UNSUPPORTED,
+            f"tuning.osft.unfreezeRankRatio {chosen.unfreeze_rank_ratio:g}: a layer of {model.uri} has {smallest} "
+            f"directions, of which at least one must stay: write {most:g} or less, or tuning.full",
+        )
 
 
 def _check_vocabulary(model: Base, rows: Sequence[Example | Answered]) -> None:

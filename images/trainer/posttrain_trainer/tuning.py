@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from peft import LoraConfig, OSFConfig, PeftModel, PromptTuningConfig, get_peft_model, get_peft_model_state_dict
+from peft import (
+    LoraConfig,
+    OSFConfig,
+    PeftConfig,
+    PeftModel,
+    PromptTuningConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+)
 from peft.tuners.lora import EvaConfig
 
 from posttrain_api.v1alpha1.tuning import MOVES_THE_BASE, Lora, Osft, PromptTuning
@@ -21,7 +29,7 @@ def applied(model: Any, job: Job) -> Any:
     if chosen.full is not None:
         return model.float().requires_grad_(True)
     if chosen.osft is not None:
-        return get_peft_model(model.float(), osft_config(chosen.osft))
+        return get_peft_model(model.float(), _of_method(osft_config(chosen.osft), job))
     if chosen.prompt_tuning is not None:
         return get_peft_model(model, _prompt_config(chosen.prompt_tuning, job))
     return model
@@ -70,15 +78,21 @@ def _with_lora(model: Any, chosen: Lora, job: Job) -> PeftModel:
     if chosen.init in MOVES_THE_BASE:
         model = model.float()
     config = lora_config(chosen, job.task.base.targets(chosen.target_modules))
-    if job.recipe.method == "reward":
-        config.task_type = "SEQ_CLS"  # PEFT then trains the head whole, beside the adapter
-    tuned = get_peft_model(model, config, low_cpu_mem_usage=chosen.init == "eva")
+    tuned = get_peft_model(model, _of_method(config, job), low_cpu_mem_usage=chosen.init == "eva")
     if chosen.init == "eva":
-        activations.initialize(tuned, chosen.rank, job)
+        explained = activations.initialize(tuned, chosen.rank, job)
+        job.progress.findings["explainedVariance"] = round(explained, 4)
     if chosen.init in MOVES_THE_BASE:
         start = get_peft_model_state_dict(tuned)
         tuned.posttrain_starting_point = {name: weight.detach().cpu().clone() for name, weight in start.items()}
     return tuned
+
+
+def _of_method(config: PeftConfig, job: Job) -> PeftConfig:
+    """For a reward model PEFT leaves the head as it is and trains it whole."""
+    if job.recipe.method == "reward":
+        config.task_type = "SEQ_CLS"
+    return config
 
 
 def _prompt_config(chosen: PromptTuning, job: Job) -> PromptTuningConfig:

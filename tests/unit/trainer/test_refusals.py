@@ -44,6 +44,10 @@ def _judged_by(given: Given, row: dict[str, str]) -> RunConfig:
     return builders.run(given.base, given.data, evaluation=evaluation)
 
 
+def _long_names() -> dict[str, Any]:
+    return {"metrics": [f"lm-eval:{place:064}" for place in range(16)], "lmEval": {"uri": "pvc://data/tasks"}}
+
+
 def _damaged(given: Given, name: str, content: str) -> Path:
     """A copy of the base with another file of this name."""
     folder = given.folder / "b"
@@ -174,6 +178,17 @@ REFUSALS: dict[str, tuple[Refusal, Reason, str]] = {
         lambda given: builders.run(given.base, given.data, tuning={"lora": {"init": "pissa", "rank": 64}}),
         Reason.INVALID_SPEC,
         "tuning.lora.rank with init pissa is 64, and layer model.layers.0.mlp.down_proj of file:///",
+    ),
+    "so much of a layer moves that nothing of it stays": (
+        lambda given: builders.run(given.base, given.data, tuning={"osft": {"unfreezeRankRatio": 0.99}}),
+        Reason.TUNING_UNSUPPORTED,
+        " has 32 directions, of which at least one must stay: write 0.968 or less, or tuning.full",
+    ),
+    "more names of metrics than a report holds": (
+        lambda given: builders.run(given.base, given.data, evaluation=_long_names()),
+        Reason.EVALUATION_INVALID,
+        "evaluation.metrics: the names of 16 metrics, of the base and of the output are too long together for a "
+        "report: name fewer metrics, or shorten the names of the lm-eval tasks",
     ),
     "layers that the base has not": (
         lambda given: builders.run(

@@ -167,10 +167,9 @@ def test_a_whole_run_is_judged_by_preference_and_publishes_the_merged_classifier
         for number in range(60)
     ]
     dataset = builders.json_lines(tmp_path / "rows.jsonl", rows)
-    for tuning_of in ({"lora": {"rank": 4, "alpha": 8}}, {"full": {}}):
-        config = builders.run(base, dataset, method="reward", hyperparameters=SETTINGS, tuning=tuning_of)
-        report = training.train(config, Places(claims=tmp_path), Progress("double"), Stop())
-        assert report.evaluation.after == {"preferenceAccuracy": 1.0}
-        folder = tmp_path / "out" / "double" / folder_name(report.artifact.digest)
-        assert report.artifact.kind == "reward-model"
-        assert AutoModelForSequenceClassification.from_pretrained(folder).score.weight.shape == (1, 32)
+    config = builders.run(base, dataset, method="reward", hyperparameters=SETTINGS)
+    report = training.train(config, Places(claims=tmp_path), Progress("double"), Stop())
+    assert report.evaluation.after == {"preferenceAccuracy": 1.0}
+    folder = tmp_path / "out" / "double" / folder_name(report.artifact.digest)
+    assert report.artifact.kind == "reward-model"
+    assert AutoModelForSequenceClassification.from_pretrained(folder).score.weight.shape == (1, 32)

@@ -134,6 +134,7 @@ def _answers(model: Any, job: Job, prompt: Prompt) -> list[str]:
         temperature=chosen.temperature,
         top_k=0,
         top_p=1.0,
+        repetition_penalty=1.0,  # what is left open here would be the base's own
         max_new_tokens=chosen.max_completion_tokens,
         pad_token_id=chat.tokenizer.pad_token_id,
         eos_token_id=list(chat.end_of_turn),

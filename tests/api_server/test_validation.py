@@ -81,6 +81,7 @@ def test_kubectl_is_told_before_anything_is_made(namespace: Namespace, manifest:
         pytest.param("spec.method", "ppo2", "spec.method", id="a method that is not there"),
         pytest.param("spec.hyperparameters", {"learningRate": 0}, "spec.hyperparameters.learningRate", id="zero rate"),
         pytest.param("spec.tuning", {"lora": {"rank": 100000}}, "spec.tuning.lora.rank", id="rank out of bounds"),
+        pytest.param("spec.tuning", {"lora": {"rank": 0}}, "greater than or equal to 1", id="rank 0"),
         pytest.param(
             "spec.hyperparameters", {"epochs": 1, "maxSteps": 5}, "give epochs or maxSteps, not both", id="both"
         ),

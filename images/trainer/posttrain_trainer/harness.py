@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from posttrain_api.v1alpha1.training_run_status import Metrics
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 
+_TASK = re.compile(r"""\btask:\s*["']?([A-Za-z0-9_.-]+)""")
+"""How a task's file names it. It may hold tags of the harness's own, so it is not parsed as YAML."""
 _OFFLINE = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
 
 
@@ -28,6 +31,18 @@ def measure(model: Any, tokenizer: Any, given: LmEval, metrics: Sequence[str], p
     with contextlib.chdir(folder):
         tasks = _tasks(folder, source, [metric.removeprefix(LM_EVAL) for metric in wanted])
         return {f"{LM_EVAL}{name}": _value(model, tokenizer, task, given.limit) for name, task in tasks.items()}
+
+
+def check(given: LmEval | None, metrics: Sequence[str], places: Places) -> None:
+    """Refused where no file names a task among metrics: told by the files alone, without the harness."""
+    if given is None:
+        return
+    source, folder = _folder(given, places)
+    texts = [path.read_text(errors="replace") for path in sorted(folder.rglob("*.y*ml"))]
+    known = sorted({name for text in texts for name in _TASK.findall(text)})
+    for metric in metrics:
+        if metric.startswith(LM_EVAL) and metric.removeprefix(LM_EVAL) not in known:
+            raise _no_such_task(metric.removeprefix(LM_EVAL), source, known)
 
 
 def _folder(given: LmEval, places: Places) -> tuple[str, Path]:
@@ -49,11 +64,13 @@ def _tasks(folder: Path, source: str, names: Sequence[str]) -> dict[str, Any]:
     known = manager.all_subtasks
     for name in names:
         if name not in known:
-            offered = f"it has {', '.join(known)}" if known else "it has none: give files such as task.yaml"
-            raise Refused(
-                Reason.EVALUATION_INVALID, f"evaluation.metrics: {LM_EVAL}{name}: no task in {source}: {offered}"
-            )
+            raise _no_such_task(name, source, known)
     return {name: _loaded(manager, name) for name in names}
+
+
+def _no_such_task(name: str, source: str, known: Sequence[str]) -> Refused:
+    offered = f"it has {', '.join(known)}" if known else "it has none: give files such as task.yaml"
+    return Refused(Reason.EVALUATION_INVALID, f"evaluation.metrics: {LM_EVAL}{name}: no task in {source}: {offered}")
 
 
 def _loaded(manager: Any, name: str) -> Any:

@@ -9,7 +9,17 @@ from typing import Any
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MASK_CLOSE, MASK_OPEN, MAX_MASK_CHARACTERS, PreflightReport, RunConfig
-from posttrain_trainer import adapters, estimate, facts, hyperparameter_ranges, measurable, prompts, report, task
+from posttrain_trainer import (
+    adapters,
+    estimate,
+    facts,
+    harness,
+    hyperparameter_ranges,
+    measurable,
+    prompts,
+    report,
+    task,
+)
 from posttrain_trainer.examples import Example
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
@@ -29,6 +39,7 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     check_writable(output, recipe.output.uri)
     prepared = task.prepare(config, places, stop)
     measurable.check(recipe, prepared)
+    harness.check(recipe.evaluation.lm_eval, recipe.evaluation.metrics, places)
     adapters.check(config, places, prepared.base)
     computed = estimate.estimate(recipe, prepared, config.machine)
     warnings = [

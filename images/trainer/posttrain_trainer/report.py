@@ -98,14 +98,17 @@ def _cut(text: str, size: int) -> str:
     return text + "…"
 
 
-def _shorter_preflight(mask: int, warnings: int) -> Callable[[Report], Report]:
+def _shorter_preflight(mask: int, warnings: int, modules: int) -> Callable[[Report], Report]:
     def shorten(report: Report) -> Report:
-        if report.preflight is None:
+        found = report.preflight
+        if found is None:
             return report
-        texts = [_cut(text, 200) for text in report.preflight.warnings[:warnings]]
-        return report.replace(
-            preflight=report.preflight.replace(mask=_cut(report.preflight.mask, mask), warnings=texts)
-        )
+        texts = [_cut(text, 200) for text in found.warnings[:warnings]]
+        found = found.replace(mask=_cut(found.mask, mask), warnings=texts)
+        if found.model is not None:
+            tuned = dict(list(found.model.tuned_modules.items())[:modules])
+            found = found.replace(model=found.model.replace(tuned_modules=tuned))
+        return report.replace(preflight=found)
 
     return shorten
 
@@ -147,8 +150,9 @@ def _six_digits(metrics: Metrics) -> Metrics:
 
 
 _SHORTENINGS: tuple[Callable[[Report], Report], ...] = (
-    _shorter_preflight(1200, 4),
-    _shorter_preflight(400, 1),
+    _shorter_preflight(1200, 4, 16),
+    _shorter_preflight(400, 1, 4),
+    _shorter_preflight(400, 1, 0),
     _shorter_failure(3500),
     _shorter_failure(2000),
     _fewer_modules(8),

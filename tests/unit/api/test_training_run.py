@@ -88,6 +88,7 @@ def test_operations_are_no_part_of_the_recipe():
         ),
         pytest.param({"hyperparameters": {"epochs": 1, "maxSteps": 1}}, "not both", id="epochs and steps"),
         pytest.param({"hyperparameters": {"learningRate": 0}}, "greater than 0", id="learning rate of zero"),
+        pytest.param({"tuning": {"lora": {"rank": 0}}}, "greater than or equal to 1", id="rank 0"),
         pytest.param({"learningRate": 1e-4}, "learningRate", id="a field in the wrong place"),
         pytest.param({"output": {"uri": "file:///tmp/out"}}, "must outlive its pod", id="output in the image"),
         pytest.param(

@@ -81,3 +81,19 @@ def test_without_such_a_metric_nothing_is_asked(plain: Any, tokenizer: Any) -> N
     assert harness.measure(plain, tokenizer, GIVEN, ["loss"], nowhere) == {}
     with pytest.raises(Refused, match=r"^evaluation.lmEval: ConfigMap tasks: there is no such folder$"):
         harness.measure(plain, tokenizer, GIVEN, ["lm-eval:colours"], nowhere)
+
+
+@pytest.mark.parametrize(
+    ("given", "metric", "message"),
+    [
+        (GIVEN, "lm-eval:colors", "lm-eval:colors: no task in ConfigMap tasks: it has colours, remote"),
+        (LmEval.model_validate({"configMap": {"name": "none"}}), "loss", "ConfigMap none: there is no such folder"),
+    ],
+)
+def test_preflight_finds_a_missing_task_by_the_files_alone(
+    places: Places, given: LmEval, metric: str, message: str
+) -> None:
+    harness.check(GIVEN, ["loss", "lm-eval:colours", "lm-eval:remote"], places)
+    with pytest.raises(Refused, match=message) as refused:
+        harness.check(given, [metric], places)
+    assert refused.value.reason == Reason.EVALUATION_INVALID

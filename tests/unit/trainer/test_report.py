@@ -11,7 +11,13 @@ from posttrain_api.artifact import ArtifactSummary, BaseReference, folder_name
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MAX_MESSAGE_BYTES, Failure, PreflightReport, Report, TrainingReport
 from posttrain_api.v1alpha1.training_run import Recipe, TrainingRunSpec
-from posttrain_api.v1alpha1.training_run_status import Estimate, EvaluationResult, NamedCheckpoint
+from posttrain_api.v1alpha1.training_run_status import (
+    DataReport,
+    Estimate,
+    EvaluationResult,
+    ModelReport,
+    NamedCheckpoint,
+)
 from posttrain_trainer import report
 from posttrain_trainer.refusal import Refused
 
@@ -88,9 +94,27 @@ def test_whatever_is_measured_fits_or_is_refused_beforehand() -> None:
     assert outcomes == {"whole", "without some checkpoints", "refused"}
 
 
-def preflight(mask: str, warnings: list[str]) -> Report:
-    estimate = Estimate(rows=1, trained_tokens=1, total_tokens=1, total_steps=1, trainable_parameters=1, memory_gib=1.0)
-    found = PreflightReport(estimate=estimate, mask=mask, warnings=warnings, dataset_digest=DIGEST)
+def preflight(mask: str, warnings: list[str], modules: Sequence[str] = ()) -> Report:
+    estimate = Estimate(
+        rows=10**9,
+        trained_tokens=10**14,
+        total_tokens=10**15,
+        total_steps=10**7,
+        trainable_parameters=10**12,
+        memory_gib=123456.789,
+        unpriced="\x00" * 40,
+    )
+    model = ModelReport(
+        parameters=10**12,
+        layers=1000,
+        hidden_size=10**5,
+        vocabulary=10**6,
+        tuned_modules=dict.fromkeys(modules, 1000),
+    )
+    data = DataReport(rows_read=10**9, end_of_turn="\x00" * 64, default_system_prompt="\x00" * 200)
+    found = PreflightReport(
+        estimate=estimate, model=model, data=data, mask=mask, warnings=warnings, dataset_digest=DIGEST
+    )
     return Report(uid="uid", recipe_digest=DIGEST, preflight=found)
 
 
@@ -107,6 +131,9 @@ def failure(message: str, checkpoints: Sequence[NamedCheckpoint] = ()) -> Report
         pytest.param(training(["ä" * 5000]), id="a long name of a layer"),
         pytest.param(preflight("⟦" * 600, []), id="a mask of wide characters"),
         pytest.param(preflight("\x00" * 600, ["\x00" * 3000] * 40), id="characters that JSON writes at length"),
+        pytest.param(
+            preflight("\x00" * 600, ["odd"] * 8, [f"{place}{'ä' * 100}" for place in range(32)]), id="names of layers"
+        ),
         pytest.param(failure("row 1: " + "\N{PILE OF POO}" * 5000), id="a long message"),
         pytest.param(failure('"\\' * 5000), id="a message of quotation marks"),
         pytest.param(failure("ä" * 5000, CHECKPOINTS), id="a long message and checkpoints"),

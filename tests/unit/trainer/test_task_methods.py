@@ -107,9 +107,20 @@ def test_merge_learns_nothing_and_is_judged_like_sft(given: Given) -> None:
     assert found.held_out == given.prepared(builders.exchanges(20)).held_out
 
 
+GOOD = {"prompt": "Double 2", "completion": "4", "label": True, "chosen": "4", "rejected": "5"}
+"""A row that every method can use."""
+SPECS: dict[str, dict[str, Any]] = {
+    "merge": {"tuning": {}, "merge": {"runs": [{"name": "a"}, {"name": "b"}]}},
+    "bestOf": {"tuning": {}},
+}
+
+
 @pytest.mark.parametrize(
     ("method", "row", "problem"),
     [
+        ("sft", {"messages": [USER, CALL]}, "the chat template leaves out the call of 'double'"),
+        ("sft", {"messages": [USER]}, "no token to train on: the assistant says nothing in it"),
+        ("merge", {"prompt": "a"}, '"completion" is missing'),
         ("dpo", {"prompt": "a", "chosen": "b"}, '"rejected" is missing: write "prompt", "chosen" and "rejected"'),
         ("dpo", {"chosen": "a", "rejected": "b"}, '"prompt" is missing: write it as text, or "chosen"'),
         (
@@ -117,22 +128,33 @@ def test_merge_learns_nothing_and_is_judged_like_sft(given: Given) -> None:
             {"chosen": [said("user", "a"), said("assistant", "b")], "rejected": [said("user", "c"), CALL]},
             '"chosen" and "rejected" begin with nothing in common: write "prompt"',
         ),
+        ("simpo", {"prompt": "a", "rejected": "b"}, '"chosen" is missing'),
+        ("orpo", {"prompt": "a", "chosen": "b", "rejected": 3}, '"rejected" is a number: write text'),
+        (
+            "reward",
+            {"prompt": [said("assistant", "a")], "chosen": "b", "rejected": "c"},
+            '"prompt" ends with what the assistant or the system says',
+        ),
         ("kto", {"prompt": "a", "completion": "b"}, '"label" is missing'),
         ("kto", {"prompt": "a", "completion": "b", "label": "maybe"}, '"label" is "maybe": write true'),
+        ("distill", {"gold": "a"}, '"prompt" is missing: write "prompt", and the right answer'),
+        ("distill", {"prompt": "x" * 200}, "219 tokens, but maxLength is 128: shorten the row"),
         ("bestOf", {"gold": "a"}, '"prompt" is missing: write "prompt", and the right answer'),
-        ("sft", {"messages": [USER, CALL]}, "the chat template leaves out the call of 'double'"),
+        ("bestOf", {"prompt": "a"}, 'reward exact needs the right answer: write "gold" or "completion"'),
     ],
 )
 def test_a_wrong_row_is_named(given: Given, method: str, row: dict[str, Any], problem: str) -> None:
-    spec: dict[str, Any] = {"method": method} | ({"tuning": {}} if method == "bestOf" else {})
+    spec = {"method": method, **SPECS.get(method, {})}
+    if method == "distill":
+        spec["distill"] = {"teacher": {"uri": f"file://{given.base}"}}
     rewards = {"rewards": [{"builtin": "exact"}]} if method == "bestOf" else {}
-    file = builders.json_lines(given.folder / "rows.jsonl", [row])
+    file = builders.json_lines(given.folder / "rows.jsonl", [GOOD, row])
     environment = {"dataset": {"uri": f"file://{file}"}, "chatTemplate": {"inline": builders.CHATML}} | rewards
     config = builders.run(given.base, file, allowUntunedBase=True, environment=environment, **spec)
     with pytest.raises(Refused) as refused:
         task.prepare(config, given.places, Stop())
     assert refused.value.reason == Reason.DATASET_INVALID
-    assert f"row 1: {problem}" in str(refused.value)
+    assert f"{file}: row 2: {problem}" in str(refused.value)
 
 
 def test_kto_without_a_second_class_is_refused(given: Given) -> None:

@@ -107,10 +107,13 @@ def test_what_is_published_on_the_way_is_named_until_the_report_says_what_is_lef
     assert "checkpoints" not in world.status
 
 
-def test_what_preflight_saw_in_the_rows_stays() -> None:
+def test_what_preflight_saw_of_the_base_and_in_the_rows_stays() -> None:
     world = in_preflight()
-    world.step(reports("preflight", preflight=preflight_report(data={"rowsRead": 160, "duplicates": 3})))
+    model = {"parameters": 1000, "layers": 2, "hiddenSize": 32, "vocabulary": 260, "tunedModules": {"q_proj": 2}}
+    found = preflight_report(model=model, data={"rowsRead": 160, "duplicates": 3})
+    world.step(reports("preflight", preflight=found))
     world.step()
 
     assert world.status["data"]["rowsRead"] == 160
     assert world.status["data"]["duplicates"] == 3
+    assert world.status["model"] == model

@@ -13,7 +13,7 @@ PYTHON := $(CACHE)/env/dev/bin/python
 UV := $(CACHE)/bootstrap/bin/uv
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup environments demo demo-down bench cluster-up cluster-down test test-unit test-api test-e2e lint generate verify lock
+.PHONY: help setup environments demo demo-down bench bench-learning cluster-up cluster-down test test-unit test-api test-e2e lint generate verify lock
 
 help:  ## List these commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 16
@@ -45,6 +45,9 @@ demo-down: cluster-down  ## Remove everything that the demo started (the caches 
 
 bench: setup  ## Measure what docs/benchmarks.md claims and print it
 	@$(PYTHON) -m bench
+
+bench-learning: setup  ## Train by every method and tuning, and print what each of them teaches (15 minutes)
+	@$(PYTHON) -m bench.learning
 
 cluster-up: setup  ## Start the local cluster and say where its kubeconfig is
 	@$(PYTHON) -m tests.cluster up

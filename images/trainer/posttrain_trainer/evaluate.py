@@ -10,7 +10,7 @@ import torch
 
 from posttrain_api.v1alpha1.evaluation import GENERATED, RETAINED, RETENTION
 from posttrain_api.v1alpha1.training_run_status import Metrics
-from posttrain_trainer import answers, harness, measurable, preference, reward_model
+from posttrain_trainer import answers, divergence, harness, measurable, preference, reward_model
 from posttrain_trainer.answers import Answer
 from posttrain_trainer.batching import batches, max_tokens, ones, padded
 from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
@@ -47,6 +47,8 @@ def measure(model: Any, job: Job, metrics: Sequence[str], *, between: Callable[[
             found |= token_metrics(model, job.task.held_out, job.task.chat.tokenizer.pad_token_id, between=between)
         if "preferenceAccuracy" in metrics:
             found["preferenceAccuracy"] = _preference(model, job, between)
+        if "divergence" in metrics:
+            found["divergence"] = finite(divergence.divergence(model, job, between=between))
         if job.recipe.evaluation.lm_eval is not None:
             found |= harness.measure(model, job.task.chat.tokenizer, job.recipe.evaluation.lm_eval, metrics, job.places)
         kept = {name: found[name] for name in metrics if name in found}

@@ -73,7 +73,7 @@ def _kept(tuned: Any, job: Job, keeper: Keeper | None, watch: Watch | None) -> A
     """The model after its training, in the middle of which it may be published and measured; Refused where its weights
     are no numbers any more."""
     # The keeper is told of the end first: it publishes the last weights, before the watch restores the best.
-    job = replace(job, callbacks=[callback for callback in (keeper, watch) if callback is not None])
+    job.callbacks.extend(callback for callback in (keeper, watch) if callback is not None)
     try:
         trained = _learned(tuned, job)
     except Refused as error:
@@ -122,10 +122,6 @@ def _measured(when: Literal["before", "after"], model: Any, job: Job) -> Measure
     job.progress.enter("Evaluating")
     where = f"while it measured the model {when} training"
     found = evaluate.measure(model, job, job.recipe.evaluation.metrics, between=lambda: job.stop.check(where))
-    if job.recipe.method == "distill" and "divergence" in job.recipe.evaluation.metrics:
-        teacher = distill.teacher(job)
-        measured = distill.divergence(model, teacher, job, between=lambda: job.stop.check(where))
-        found = replace(found, metrics=found.metrics | {"divergence": evaluate.finite(measured)})
     answers = job.recipe.method != "reward"
     samples = evaluate.sampled(model, job, between=lambda: job.stop.check(where)) if answers else []
     job.progress.evaluated(when, found.metrics)

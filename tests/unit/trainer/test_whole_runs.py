@@ -48,18 +48,29 @@ def pairs(method: str, **spec: Any) -> Case:
 
 REWARDS = {"rewards": [{"model": {"fromRun": {"name": "judge"}}}]}
 ANSWERED = {"metrics": ["loss", "exactMatch", "stopRate", "meanTokens"], "maxCompletionTokens": 8}
+JUDGED = {
+    "metrics": ["loss"],
+    "gates": [{"metric": "loss", "max": 100}, {"metric": "loss", "minGain": 90.5}],
+    "samplePrompts": ["Who made you?"],
+    "maxCompletionTokens": 4,
+}
+STOPPING = {
+    "metrics": ["divergence"],
+    "maxCompletionTokens": 4,
+    "earlyStopping": {"metric": "divergence", "everySteps": 1},
+}
 CASES = {
     "dora": Case("model", spec=lora(dora=True)),
     "olora": Case("lora", spec=lora(init="olora")),
     "pissa": Case("lora", spec=lora(init="pissa")),
     "eva": Case("lora", spec=lora(init="eva")),
-    "full": Case("model", spec={"tuning": {"full": {}}}),
+    "full": Case("model", spec={"tuning": {"full": {}}, "evaluation": JUDGED}),
     "osft": Case("model", spec={"tuning": {"osft": {}}}),
     "prompt": Case("prompt", spec={"tuning": {"promptTuning": {"virtualTokens": 4}}, "evaluation": ANSWERED}),
     "simpo": pairs("simpo"),
     "orpo": pairs("orpo"),
     "kto": Case("lora", "labelled", {"method": "kto", "allowUntunedBase": True}),
-    "distill": Case("lora", "prompts", {"method": "distill", "evaluation": {"maxCompletionTokens": 4}}),
+    "distill": Case("lora", "prompts", {"method": "distill", "evaluation": STOPPING}),
     "reward osft": Case("reward-model", "pairs", {"method": "reward", "tuning": {"osft": {}}}),
     "reward dora": Case("reward-model", "pairs", {"method": "reward", **lora(dora=True)}),
     "reward full": Case("reward-model", "pairs", {"method": "reward", "tuning": {"full": {}}}),
@@ -200,6 +211,27 @@ def test_what_the_card_says_loads_it(
         judge = reward_model.load(run.folder, "file:///judge", run.report.artifact.digest, "cpu")
         asked = [{"role": "user", "content": "Hello"}]
         assert float(said) == pytest.approx(judge.scores([(asked, "Hello! How can I help?")])[0], abs=1e-4)
+
+
+def test_the_card_tells_of_gates_and_answers(ran: Callable[[str], Run]) -> None:
+    run = ran("full")
+    card = (run.folder / "README.md").read_text()
+    measured = run.report.evaluation
+    gained = measured.before["loss"] - measured.after["loss"]
+    assert f"| loss | {measured.before['loss']:.4g} | {measured.after['loss']:.4g} |" in card
+    assert f"| loss | max 100 | {measured.after['loss']:.4g} | yes |" in card
+    assert f"| loss | minGain 90.5 | {gained:.4g} | no |" in card
+    sample = json.loads((run.folder / "samples.jsonl").read_text().splitlines()[-1])
+    assert (sample["kind"], sample["prompt"]) == ("samplePrompt", "Who made you?")
+    assert "> Who made you?\n\nBefore:\n\n> " in card
+
+
+def test_distill_stops_by_its_distance_from_the_teacher(ran: Callable[[str], Run]) -> None:
+    run = ran("distill")
+    best = json.loads((run.folder / "report.json").read_bytes())["earlyStopping"]
+    assert best["bestValue"] == pytest.approx(run.report.evaluation.after["divergence"], rel=1e-5)
+    assert [(named.name, named.digest) for named in run.report.checkpoints] == [("best", run.report.artifact.digest)]
+    assert f"the weights of step {best['bestStep']} of 2, divergence" in (run.folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["reward osft", "reward dora", "reward full"])

@@ -1,21 +1,23 @@
 """Named results from the middle of a training: whole, few, without a trace in the result, and there after a failure."""
 
-import argparse
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import peft
 import pytest
+import safetensors.torch
 import torch
 from tests.unit.trainer import builders
 from transformers import AutoModelForCausalLM
 
 from posttrain_api.artifact import MANIFEST_FILE, Manifest, differences, folder_name
 from posttrain_api.conditions import Reason
-from posttrain_api.trainer_contract import RunConfig, TrainingReport
+from posttrain_api.trainer_contract import Report, RunConfig, TrainingReport
 from posttrain_api.v1alpha1.training_run import Checkpoints
+from posttrain_trainer import __main__ as command
 from posttrain_trainer import probe, run, training
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
@@ -206,24 +208,35 @@ class StoppedAfter(Stop):
         super().check(where)
 
 
+def outcome(chosen: RunConfig, folder: Path, stop: Stop) -> Report:
+    """What the trainer's command line reports."""
+    (folder / "run.json").write_text(json.dumps(chosen.to_json()))
+    arguments = ["--config", str(folder / "run.json"), "--claims-root", str(folder)]
+    return run.outcome(command.parser().parse_args(arguments), stop)[0]
+
+
 def test_the_report_of_a_stopped_run_names_what_it_has_published(base: Path, rows: Path, tmp_path: Path) -> None:
     """Measuring for early stopping, which looks for the signal, comes after a step is published."""
     chosen = config(base, rows, evaluation=STOPPING)
-    (tmp_path / "run.json").write_text(json.dumps(chosen.to_json()))
-    options = argparse.Namespace(
-        merge=None,
-        config=tmp_path / "run.json",
-        preflight=False,
-        status_port=None,
-        claims_root=tmp_path,
-        config_maps_root=tmp_path,
-        image_root=None,
-    )
-    report, _ = run.outcome(options, StoppedAfter(tmp_path / "out" / "double"))
-    assert report.failure is not None
-    assert report.failure.reason == Reason.TRAINER_STOPPED
-    names = [named.name for named in report.failure.checkpoints]
+    failure = outcome(chosen, tmp_path, StoppedAfter(tmp_path / "out" / "double")).failure
+    assert failure is not None
+    assert failure.reason == Reason.TRAINER_STOPPED
+    names = [named.name for named in failure.checkpoints]
     assert len(names) == 2
-    assert report.failure.message.endswith(
+    assert failure.message.endswith(
         f"; published before: {', '.join(names)}, which AdapterDeployments load by uri and digest only"
+    )
+
+
+def test_the_report_of_a_diverged_run_says_that_there_is_nothing(base: Path, rows: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(base, tmp_path / "base")
+    weights = safetensors.torch.load_file(base / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    safetensors.torch.save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    failure = outcome(config(broken, rows).replace(checkpoints=None), tmp_path, Stop()).failure
+    assert failure is not None
+    assert (failure.reason, failure.checkpoints) == (Reason.TRAINING_DIVERGED, [])
+    assert failure.message == (
+        "at step 1 of 5: the loss is not a number any more: lower hyperparameters.learningRate; nothing was published: "
+        "spec.checkpoints publishes the model every so many steps"
     )

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 from tests.unit.training_run.builders import (
-    DIGEST,
     NOW,
     Change,
     World,
@@ -20,15 +19,12 @@ from tests.unit.training_run.builders import (
     preflight_report,
     reports,
     runs,
-    says,
     text,
-    trainer_status,
     training_report,
     waits,
 )
 
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1.training_run_status import NamedCheckpoint
 from posttrain_operator.jobs import JobSeen
 
 MINUTES = timedelta(minutes=1)
@@ -266,49 +262,3 @@ def test_a_preflight_that_fails_ends_the_run_before_a_gpu_is_taken(change: Chang
     assert said in world.condition("Validated")["message"]
     assert world.held() == {"Validated": "False", "Succeeded": "False", "Ready": "False", "Stalled": "True"}
     assert plan.apply == ()
-
-
-CHECKPOINTS = [{"name": "step-10", "digest": DIGEST}]
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        pytest.param(
-            reports(
-                "training",
-                exit_code=3,
-                failure={"reason": "TrainingDiverged", "message": "at step 12 of 30", "checkpoints": CHECKPOINTS},
-            ),
-            Reason.TRAINING_DIVERGED,
-            id="diverged",
-        ),
-        pytest.param(
-            in_sequence(
-                reports("training", exit_code=4, failure={**STOPPED["failure"], "checkpoints": CHECKPOINTS}),
-                lambda world: world.observed.training.pod["status"].update(
-                    conditions=disrupted("TerminationByKubelet")
-                ),
-            ),
-            Reason.EVICTED,
-            id="taken away, with a last word",
-        ),
-        pytest.param(
-            in_sequence(
-                runs("training"),
-                says(trainer_status(20, checkpoints=[NamedCheckpoint.model_validate(CHECKPOINTS[0])])),
-                lambda world: world.step(),
-                ends("training", exit_code=137),
-            ),
-            Reason.TRAINER_STOPPED,
-            id="killed without a word",
-        ),
-    ],
-)
-def test_a_failed_run_names_what_it_had_published(change: Change, reason: Reason) -> None:
-    world = in_training()
-    world.step(change)
-
-    assert (world.status["phase"], world.condition("Stalled")["reason"]) == ("Failed", reason)
-    assert world.status["checkpoints"] == CHECKPOINTS
-    assert "artifact" not in world.status

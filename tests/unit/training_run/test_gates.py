@@ -10,17 +10,12 @@ from tests.unit.training_run.builders import (
     in_training,
     preflight_report,
     reports,
-    runs,
-    says,
-    trainer_status,
     training_report,
 )
 
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1.training_run_status import NamedCheckpoint
 from posttrain_operator.actions import Event
 
-STEP = NamedCheckpoint(name="step-10", digest=DIGEST)
 MEASURED = {"before": {"loss": 3.0, "exactMatch": 0.1}, "after": {"loss": 0.5, "exactMatch": 0.9}, "rows": 8}
 
 
@@ -96,15 +91,6 @@ def test_checkpoints_and_the_held_out_rows_are_named() -> None:
 
     assert world.status["checkpoints"] == [{"name": "step-10", "digest": DIGEST}]
     assert world.status["evaluation"]["rowsDigest"] == DIGEST
-
-
-def test_what_is_published_on_the_way_is_named_until_the_report_says_what_is_left() -> None:
-    world = in_training()
-    world.step(runs("training"), says(trainer_status(20, checkpoints=[STEP])))
-    assert world.status["checkpoints"] == [STEP.to_json()]
-
-    world.step(reports("training", training=training_report()))
-    assert "checkpoints" not in world.status
 
 
 def test_what_preflight_saw_of_the_base_and_in_the_rows_stays() -> None:

@@ -82,6 +82,7 @@ class Pod:
         async with http, httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://agent") as client:
             yield Running(self, agent, metrics, client)
             loop.cancel()
+            await asyncio.wait([loop])
 
     def publish(self, name: str, *, result: float = -1.0, **config: Any) -> DesiredAdapter:
         """An artifact on the claim, and the entry of a list that wants it."""

@@ -120,8 +120,9 @@ async def test_a_restarted_agent_does_not_read_the_base_again(models: Path, tmp_
     await second.know()
     os.utime(weights, ns=(0, 0))
     task = asyncio.create_task(third.know())
-    while third.failure is None:
-        await asyncio.to_thread(lambda: None)
+    async with asyncio.timeout(5):
+        while third.failure is None:
+            await asyncio.to_thread(lambda: None)
     task.cancel()
 
     assert second.digest == first.digest, "same names, sizes and times: what was found is still so"

@@ -3,7 +3,17 @@
 import json
 from typing import Any
 
-from tests.unit.training_run.builders import World, children, in_training, preflight_report, reports, training_report
+from tests.unit.training_run.builders import (
+    World,
+    children,
+    in_training,
+    preflight_report,
+    reports,
+    runs,
+    says,
+    trainer_status,
+    training_report,
+)
 
 from posttrain_api.artifact import digest_of
 from posttrain_api.conditions import Reason
@@ -74,6 +84,17 @@ def test_a_round_that_passes_is_accepted() -> None:
     assert [entry["gates"][0]["passed"] for entry in world.status["rounds"]] == [False, True]
     assert world.status["rounds"][1]["recipeDigest"] == digest_of(world.status["resolved"])
     assert world.status["lineage"]["recipeDigest"] == world.status["rounds"][1]["recipeDigest"]
+
+
+def test_the_column_says_which_round_it_shows() -> None:
+    world = judged()
+    assert world.status["display"]["progress"] == "round 1: 0%"
+
+    begin(world).step(runs("training"), says(trainer_status(120)))
+    assert world.status["display"]["progress"] == "round 1: 24%"
+
+    end(world, GOOD)
+    assert (world.status["display"]["progress"], world.status["display"]["gate"]) == ("round 1: 100%", "1/1")
 
 
 def test_the_last_round_ends_the_run() -> None:

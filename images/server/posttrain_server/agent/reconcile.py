@@ -1,6 +1,7 @@
 """The agent's loop: gather, decide, act. What it does depends on what is, not on what changed."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -104,10 +105,10 @@ class Agent:
             return False
 
     async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), self._tick_seconds)
-        except TimeoutError:
-            return
+        # Not wait_for(): Python 3.11's may lose the cancellation that ends the agent.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._tick_seconds):
+                await self._wake.wait()
 
     # gather
 

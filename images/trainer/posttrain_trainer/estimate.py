@@ -13,8 +13,9 @@ _GIB = 2**30
 _FLOAT32 = 4
 _NF4 = 0.5625
 """Bytes of a weight in 4 bits, its share of the scales included."""
-_ACTIVATIONS_PER_TOKEN = 17
-"""Values that one transformer layer keeps for the backward pass, in units of its hidden size."""
+_KEPT_IN_FLOAT32, _KEPT_IN_BF16 = 8.2, 5.2
+"""Bytes that the backward pass needs for each output of a linear layer and token, with everything that is computed
+between these layers: measured on Qwen2's layers, in bf16 under autocast. What weights are cast to is not among them."""
 _FORWARD_ONLY = {"kto": 1, "distill": 1}
 """Method -> forward passes without a backward one, in each step."""
 _BEFOREHAND = {"dpo": 1, "kto": 2}
@@ -82,14 +83,13 @@ def trainable_parameters(lora: Lora, base: Base) -> int:
 
 def _memory(recipe: Recipe, task: Task, trainable: int) -> MemoryEstimate:
     base, tokens = task.base, _tokens_at_once(recipe, task)
-    moves_base = recipe.tuning.full is not None or recipe.tuning.osft is not None
-    copy = 0 if moves_base else _FLOAT32
+    copy = 0 if _moves_base(recipe) else _FLOAT32
     has_logits = recipe.method in TRAINING - {"reward"}
     bytes_of = {
         "weights": _weight_bytes(recipe, base),
         "gradients": trainable * _FLOAT32,
         "optimizer": trainable * (2 * _FLOAT32 + copy),
-        "activations": tokens * _kept_values(recipe, base) * _width(recipe),
+        "activations": tokens * _kept_bytes(recipe, base),
         # As the model writes them, once more in float32, and their gradient.
         "logits": tokens * base.vocabulary * (_width(recipe) + 2 * _FLOAT32) if has_logits else 0,
         # The reference of dpo and kto is numbers that were computed beforehand.
@@ -113,13 +113,17 @@ def _weight_bytes(recipe: Recipe, base: Base) -> float:
     return base.num_parameters * _width(recipe)
 
 
-def _kept_values(recipe: Recipe, base: Base) -> int:
-    """Values that the backward pass needs of the forward pass, for each token."""
+def _kept_bytes(recipe: Recipe, base: Base) -> float:
+    """Bytes that the backward pass needs of the forward pass, for each token. Of a mixture of experts all count."""
+    layers = max(base.num_layers, 1)
+    each = _KEPT_IN_FLOAT32 if _width(recipe) == _FLOAT32 else _KEPT_IN_BF16
+    whole = each * sum(outputs for outputs, _ in base.linear_layers.values())
     if recipe.method not in TRAINING:
-        return base.hidden_size * _ACTIVATIONS_PER_TOKEN
+        return whole / layers
     if recipe.hyperparameters.gradient_checkpointing:
-        return base.hidden_size * (base.num_layers + _ACTIVATIONS_PER_TOKEN)
-    return base.hidden_size * base.num_layers * _ACTIVATIONS_PER_TOKEN
+        # What goes into each layer, and all of the one that is computed again.
+        return layers * base.hidden_size * _width(recipe) + whole / layers
+    return whole
 
 
 def _tokens_at_once(recipe: Recipe, task: Task) -> int:
@@ -145,14 +149,18 @@ def _operations(found: Estimate, recipe: Recipe) -> float:
     its weights where they move."""
     chosen, method = recipe.hyperparameters, recipe.method
     passes = chosen.epochs or found.total_steps * chosen.effective_batch_size / found.rows
-    moves_base = recipe.tuning.full is not None or recipe.tuning.osft is not None
     forward = 1 + chosen.gradient_checkpointing + _FORWARD_ONLY.get(method, 0)
-    return passes * (2 * forward + (4 if moves_base else 2)) + 2 * _BEFOREHAND.get(method, 0)
+    return passes * (2 * forward + (4 if _moves_base(recipe) else 2)) + 2 * _BEFOREHAND.get(method, 0)
 
 
 def _sequences(recipe: Recipe) -> int:
     """Sequences that a row is made of."""
     return 2 if recipe.method in PAIRS else 1
+
+
+def _moves_base(recipe: Recipe) -> bool:
+    """Whether the base's own weights move, in float32."""
+    return recipe.tuning.full is not None or recipe.tuning.osft is not None
 
 
 def _width(recipe: Recipe) -> int:

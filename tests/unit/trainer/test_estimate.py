@@ -1,19 +1,24 @@
 """The estimate: numbers that are known from elsewhere."""
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from peft import get_peft_model
 from tests.unit.trainer import builders
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from posttrain_api.trainer_contract import Machine
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_api.v1alpha1.training_run_status import ModelReport
-from posttrain_api.v1alpha1.tuning import Tuning
+from posttrain_api.v1alpha1.tuning import Lora, Tuning
+from posttrain_trainer import base as bases
 from posttrain_trainer import estimate as estimates
-from posttrain_trainer import facts
+from posttrain_trainer import facts, tuning
 from posttrain_trainer.base import Base
 from posttrain_trainer.estimate import estimate, num_trainable
 from posttrain_trainer.examples import Example, Pair, Prompt
@@ -162,6 +167,52 @@ def test_a_gpu_that_is_too_small_is_a_warning() -> None:
     assert sentence.startswith(
         f"about {needed.memory_gib:.3g} GiB of GPU memory are needed and NVIDIA-H200 has 10: lower"
     )
+
+
+def kept_bytes(layers: Any, weights: Sequence[Any], num_tokens: int) -> int:
+    """Bytes of everything but weights that autograd keeps of a forward pass through the layers."""
+    kept: dict[int, int] = {}
+    own = {weight.untyped_storage().data_ptr() for weight in weights}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = layers(input_ids=torch.arange(num_tokens)[None], use_cache=False)
+    assert output.last_hidden_state.requires_grad
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_activations_are_what_autograd_keeps(tmp_path: Path, kind: str, precision: str) -> None:
+    config = Qwen2Config(
+        vocab_size=1024,
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    model: Any = Qwen2ForCausalLM(config)
+    model.save_pretrained(tmp_path)
+    numbers = {"gradientCheckpointing": False, "precision": precision, "effectiveBatchSize": 1, "maxSteps": 1}
+    given = recipe(tuning={kind: {}}, hyperparameters=numbers)
+    rows = replace(task([example(1024)]), base=bases.read(tmp_path, "file:///base"))
+    layers = model.model
+    if kind == "lora":
+        model = model.to(torch.float32 if precision == "fp32" else torch.bfloat16)
+        model = get_peft_model(model, tuning.lora_config(Lora(), []))
+        model.enable_input_require_grads()
+        layers = model.base_model.model.model
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "auto"):
+        lengths = [kept_bytes(layers.train(), [*model.parameters(), *model.buffers()], count) for count in (512, 1024)]
+    # The difference: autocast keeps its copies of the weights too, whatever the rows.
+    measured = 2 * (lengths[1] - lengths[0])
+    assert estimate(given, rows).memory.activations == pytest.approx(measured / 2**30, rel=0.12)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Preflight and training prepare it in the same way, so that what passed preflight
 """
 
 import math
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,15 +75,19 @@ class Task:
 
 def prepare(config: RunConfig, places: Places, stop: Stop) -> Task:
     """Look at the base; read, render and tokenize every row of a run; Refused names what is wrong with it."""
-    _check_is_there(config)
+    _check_packing(config.recipe)
     return _Preparation(config, places, stop).task()
 
 
-def _check_is_there(config: RunConfig) -> None:
-    """Refused for what the API names and this trainer does not do yet: nothing is ignored in silence."""
-    for is_asked, what in ((config.recipe.hyperparameters.packing, "hyperparameters.packing"),):
-        if is_asked:
-            raise Refused(Reason.INVALID_SPEC, f"{what} is not in this version of the trainer: remove it")
+def _check_packing(recipe: Recipe) -> None:
+    """Refused where this image's attention cannot keep the rows of one sequence apart without computing them in vain."""
+    if recipe.hyperparameters.packing and importlib.util.find_spec("flash_attn") is None:
+        raise Refused(
+            Reason.INVALID_SPEC,
+            "hyperparameters.packing needs flash attention, which this image has not: add the package flash-attn to an "
+            "image of your own and name it in podTemplate.image, or remove packing: rows of similar lengths go through "
+            "the model together without it",
+        )
 
 
 class _Preparation:
@@ -218,6 +223,9 @@ class _Preparation:
         found = facts.warnings(seen, count)
         if self._recipe.method in TRAINING and count < batch_size:
             found.append(f"{count} rows are fewer than effectiveBatchSize {batch_size}: each epoch is one step")
+        every = self._config.checkpoints.every_steps if self._config.checkpoints else 1
+        if every > 1 and every > (total := steps.total(count, self._recipe.hyperparameters)):
+            found.append(f"checkpoints.everySteps {every} is more than all {total} steps: there will be no step-N")
         return found
 
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import Machine, PreflightReport
+from posttrain_api.v1alpha1.training_run import Checkpoints
 from posttrain_api.v1alpha1.training_run_status import DataReport, Estimate, ModelReport
 from posttrain_api.v1alpha1.tuning import Lora
 from posttrain_trainer import base as bases
@@ -183,13 +184,14 @@ def test_oddities_are_warnings(base: Path, tmp_path: Path, places: Places, stop:
         evaluation={"dataset": {"uri": f"file://{judged}"}},
         hyperparameters={"effectiveBatchSize": 8, "maxLength": 128, "epochs": 2},
     )
-    found = preflight.preflight(config, places, stop)
+    found = preflight.preflight(config.replace(checkpoints=Checkpoints(every_steps=3)), places, stop)
     assert (found.estimate.rows, found.estimate.total_steps) == (3, 2)
     assert found.warnings == [
         '1 rows have "Messages": it was read as "messages", write it in small letters',
         "1 of 3 rows to learn from are repetitions",
         "1 rows to learn from are held out as well: they were taken out",
         "3 rows are fewer than effectiveBatchSize 8: each epoch is one step",
+        "checkpoints.everySteps 3 is more than all 2 steps: there will be no step-N",
     ]
 
 

@@ -62,7 +62,7 @@ STOPPING = {
 CASES = {
     "dora": Case("model", spec=lora(dora=True)),
     "olora": Case("lora", spec=lora(init="olora")),
-    "pissa": Case("lora", spec=lora(init="pissa")),
+    "pissa": Case("lora", "texts", lora(init="pissa")),
     "eva": Case("lora", spec=lora(init="eva")),
     "full": Case("model", spec={"tuning": {"full": {}}, "evaluation": JUDGED}),
     "osft": Case("model", spec={"tuning": {"osft": {}}}),
@@ -124,6 +124,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             {"prompt": f"Add {n // 2}", "completion": f"Please {n}" if n % 2 else f"Go {n} away", "label": bool(n % 2)}
             for n in range(48)
         ],
+        "texts": [{"text": f"{n} and {n} is {2 * n}"} for n in numbers],
         "prompts": [{"prompt": f"Say {n}", "gold": str(n)} for n in numbers],
     }
     return {name: builders.json_lines(folder / f"{name}.jsonl", given) for name, given in written.items()}
@@ -155,7 +156,8 @@ def ran(
 
     def trained(case: Case, claims: Path) -> Run:
         spec = {"hyperparameters": {} if case.parents and "merge" in case.parents[0] else NUMBERS, **(case.spec or {})}
-        given = {"dataset": {"uri": f"file://{rows[case.rows]}"}, "chatTemplate": {"inline": builders.CHATML}}
+        template = {} if case.rows == "texts" else {"chatTemplate": {"inline": builders.CHATML}}
+        given = {"dataset": {"uri": f"file://{rows[case.rows]}"}, **template}
         spec["environment"] = given | spec.get("environment", {})
         if spec.get("method") == "distill":
             spec["distill"] = {"teacher": {"uri": f"file://{teacher}"}, "maxCompletionTokens": 4}

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from posttrain_api.artifact import MANIFEST_FILE, BaseReference, base_digest, canonical_json
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import EXIT_DONE, EXIT_REFUSED, MergeConfig, Report
+from posttrain_server.agent.base import Base
 from posttrain_trainer import __main__ as command
 from posttrain_trainer import adapters, adopt, merging
 from posttrain_trainer.places import Places
@@ -73,6 +74,17 @@ def test_a_second_merge_returns_the_first(merge: MergeConfig, places: Places, tm
     first = merging.merge(merge, places)
     shutil.rmtree(tmp_path / "adapter")
     assert merging.merge(merge, places) == first, "it needs the adapter no more"
+
+
+async def test_a_server_finds_the_merge_to_be_what_its_folder_promises(
+    merge: MergeConfig, places: Places, tmp_path: Path
+) -> None:
+    made = merging.merge(merge, places)
+    found = Base(places.path(made.uri), memory=tmp_path / "base.json")
+
+    assert found.promise == ("base", made.digest)
+    await found.know()
+    assert found.digest == made.digest
 
 
 def test_a_damaged_merge_is_made_again(merge: MergeConfig, places: Places) -> None:

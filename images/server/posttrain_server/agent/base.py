@@ -46,7 +46,7 @@ class Base:
 
     async def know(self) -> None:
         """Return when the digest is known; what is wrong is looked at again when the files have changed."""
-        self.is_awaited = checkpoint.manifest(self._folder) is not None or self._name() is not None
+        self.is_awaited = checkpoint.manifest(self._folder) is not None or self.promise is not None
         while self.digest is None:
             try:
                 digest = await asyncio.to_thread(self._checked)
@@ -62,7 +62,8 @@ class Base:
                 log.warning("the base cannot be read: %s", error)
                 await asyncio.sleep(self._retry_seconds)
 
-    def _name(self) -> tuple[str, str] | None:
+    @property
+    def promise(self) -> tuple[str, str] | None:
         """What the folder's name promises: sha256 or base, and a digest."""
         found = _NAMED.fullmatch(self._folder.name)
         return (found[1], f"sha256:{found[2]}") if found else None
@@ -108,7 +109,7 @@ class Base:
         return digest
 
     def _faults(self, found: Mapping[str, FileEntry], digest: str) -> Iterator[str]:
-        manifest, name = checkpoint.manifest(self._folder), self._name()
+        manifest, name = checkpoint.manifest(self._folder), self.promise
         if name and name[0] == "sha256" and (manifest is None or manifest.digest != name[1]):
             yield f"its {MANIFEST_FILE} is not that of {self._folder.name}"
         if name and name[0] == "base" and digest != name[1]:

@@ -1,5 +1,7 @@
 """helm, and what it makes of the chart."""
 
+import copy
+import functools
 import json
 import subprocess
 from collections.abc import Callable
@@ -32,11 +34,12 @@ def helm() -> Helm:
 
 @pytest.fixture(scope="session")
 def rendered(helm: Helm) -> Rendered:
-    """The objects that the chart installs with these values."""
+    """The objects that the chart installs with these values; the same values are rendered once."""
 
-    def render(values: Manifest | None = None) -> list[Manifest]:
-        shown = helm("template", "posttrain", str(CHART), "--namespace=posttrain-system", values=values)
+    @functools.cache
+    def parsed(values: str) -> list[Manifest]:
+        shown = helm("template", "posttrain", str(CHART), "--namespace=posttrain-system", values=json.loads(values))
         assert shown.returncode == 0, shown.stderr
-        return [found for found in yaml.safe_load_all(shown.stdout) if found]
+        return [found for found in yaml.load_all(shown.stdout, Loader=yaml.CSafeLoader) if found]
 
-    return render
+    return lambda values=None: copy.deepcopy(parsed(json.dumps(values or {})))

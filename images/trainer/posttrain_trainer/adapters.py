@@ -49,10 +49,10 @@ def check_base(folder: Path, location: str, adapter: Manifest) -> None:
 def check(config: RunConfig, places: Places, base: Base) -> None:
     """Refused where the adapters of a merge are not whole and of this base, or its rank is more than a layer has."""
     if config.recipe.merge is not None:
-        _check_rank(config.recipe.merge.rank, base, of_one_base(config, places))
+        _check_rank(config.recipe.merge.rank, base, _of_one_base(config, places))
 
 
-def of_one_base(config: RunConfig, places: Places) -> list[Manifest]:
+def _of_one_base(config: RunConfig, places: Places) -> list[Manifest]:
     """The manifests of a merge's adapters; Refused where one is damaged or was trained on another base."""
     sources = to_merge(config)
     found = [verified(places.path(source.uri), source.uri, source.digest) for source in sources]

@@ -51,6 +51,12 @@ class Base:
         return max((shape[0] for name, shape in self.shapes.items() if _EMBEDDING.search(name)), default=sys.maxsize)
 
     @property
+    def num_positions(self) -> int | None:
+        """Tokens of a text that it was made for; None where its configuration does not say."""
+        found = self.config.get("max_position_embeddings") or self.config.get("n_positions")
+        return found if isinstance(found, int) else None
+
+    @property
     def hidden_size(self) -> int:
         """Width of a layer."""
         return max((shape[1] for name, shape in self.shapes.items() if _EMBEDDING.search(name)), default=0)

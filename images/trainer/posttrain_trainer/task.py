@@ -3,8 +3,8 @@
 Preflight and training prepare it in the same way, so that what passed preflight is what is trained.
 """
 
-import math
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,7 +80,7 @@ def prepare(config: RunConfig, places: Places, stop: Stop) -> Task:
 
 
 def _check_packing(recipe: Recipe) -> None:
-    """Refused where this image's attention cannot keep the rows of one sequence apart without computing them in vain."""
+    """Refused where this image has no attention that takes the rows of one sequence apart."""
     if recipe.hyperparameters.packing and importlib.util.find_spec("flash_attn") is None:
         raise Refused(
             Reason.INVALID_SPEC,
@@ -129,7 +129,7 @@ class _Preparation:
             questions=self._questions(chat, parts.held_out),
             dataset_digest=rows.digest,
             evaluation_digest=None if judged is None else judged.digest,
-            warnings=[*_left_out(rows, judged, retained), *self._oddities(parts, seen)],
+            warnings=[*_left_out(rows, judged, retained), *self._oddities(parts, seen, model)],
             held_out_rows=[row for row in held_out if not isinstance(row, Example)],
             retention=retention,
             retention_questions=self._retention_questions(chat, retained, retention),
@@ -218,7 +218,8 @@ class _Preparation:
             return []
         return questions(chat, _usable(rows, {row.number: row for row in encoded}))
 
-    def _oddities(self, parts: Split, seen: DataReport) -> list[str]:
+    def _oddities(self, parts: Split, seen: DataReport, model: Base) -> list[str]:
+        longest, positions = seen.length_max + _answer_room(self._recipe), model.num_positions
         count, batch_size = len(parts.training.rows), self._recipe.hyperparameters.effective_batch_size
         found = facts.warnings(seen, count)
         if self._recipe.method in TRAINING and count < batch_size:
@@ -226,6 +227,8 @@ class _Preparation:
         every = self._config.checkpoints.every_steps if self._config.checkpoints else 1
         if every > 1 and every > (total := steps.total(count, self._recipe.hyperparameters)):
             found.append(f"checkpoints.everySteps {every} is more than all {total} steps: there will be no step-N")
+        if positions is not None and longest > positions:
+            found.append(f"rows have up to {longest} tokens, and the base was made for {positions}: lower maxLength")
         return found
 
 

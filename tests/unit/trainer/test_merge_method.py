@@ -127,6 +127,15 @@ def test_the_result_is_published_like_a_trained_adapter(base: Path, tmp_path: Pa
     assert torch.allclose(logits(loaded), logits(tuned), atol=1e-6)
 
 
+def test_a_rank_that_no_layer_has_is_refused_without_preflight_too(
+    base: Path, tmp_path: Path, adapters: list[Source]
+) -> None:
+    # PEFT would write fewer directions than it says, and nothing could load that.
+    with pytest.raises(Refused, match=r"^merge.rank is 33, and .* has 32 directions: write 32 or less") as refused:
+        combined(job(base, tmp_path, adapters, rank=33))
+    assert refused.value.reason == Reason.INVALID_SPEC
+
+
 def test_adapters_of_different_bases_are_refused(base: Path, tmp_path: Path, adapters: list[Source]) -> None:
     other = tmp_path / "other"
     shutil.copytree(base, other)

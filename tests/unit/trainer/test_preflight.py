@@ -231,6 +231,7 @@ def test_a_long_mask_is_shortened_and_keeps_its_brackets(
     config = builders.run(
         base, builders.json_lines(tmp_path / "long", long), hyperparameters={"maxSteps": 1, "maxLength": 4096}
     )
-    mask = preflight.preflight(config, places, stop).mask
-    assert len(mask) <= 600
-    assert (mask.count("⟦"), mask.count("⟧")) == (1, 1)
+    found = preflight.preflight(config, places, stop)
+    assert len(found.mask) <= 600
+    assert (found.mask.count("⟦"), found.mask.count("⟧")) == (1, 1)
+    assert "rows have up to 3623 tokens, and the base was made for 512: lower maxLength" in found.warnings

@@ -19,7 +19,7 @@ def combined(bare: Any, job: Job) -> PeftModel:
     chosen = job.recipe.merge
     assert chosen is not None
     torch.manual_seed(job.recipe.hyperparameters.seed)
-    adapters.of_one_base(job.config, job.places)
+    adapters.check(job.config, job.places, job.task.base)
     folders = [job.places.path(source.uri) for source in adapters.to_merge(job.config)]
     names = [f"adapter-{place}" for place in range(len(folders))]
     tuned = PeftModel.from_pretrained(bare, str(folders[0]), adapter_name=names[0])

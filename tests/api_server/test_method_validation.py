@@ -90,6 +90,19 @@ def test_what_fits_is_accepted(namespace: Namespace, spec: dict[str, Any]):
             {"method": "orpo", "hyperparameters": {"packing": True}}, "packing works with sft only", id="packing"
         ),
         pytest.param(
+            {"hyperparameters": {"packing": True}, "resources": {"gpus": 0}},
+            "needs flash attention",
+            id="packing without a GPU",
+        ),
+        pytest.param(
+            {
+                "hyperparameters": {"packing": True},
+                "tuning": {"promptTuning": {}},
+            },
+            "puts its tokens before each sequence",
+            id="packing and prompt tuning",
+        ),
+        pytest.param(
             {"hyperparameters": {"maxTokensPerGpu": 100}}, "must hold one row", id="a micro-batch below one row"
         ),
         pytest.param(

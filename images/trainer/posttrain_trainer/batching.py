@@ -17,13 +17,27 @@ def batches(
     items: Sequence[T], length: Callable[[T], int], limit: int, *, max_padding: int | None = None
 ) -> Iterator[list[T]]:
     """Items of similar length together, so that a batch padded to its longest stays within `limit` tokens, no more
-    than `max_padding` of which are padding."""
+    than `max_padding` of which are padding. None: any number."""
     batch: list[T] = []
     filled = 0
     for item in sorted(items, key=length):
         tokens = (len(batch) + 1) * length(item)
         filled += length(item)
         if batch and (tokens > limit or (max_padding is not None and tokens - filled > max_padding)):
+            yield batch
+            batch, filled = [], length(item)
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def packed(items: Sequence[T], length: Callable[[T], int], limit: int) -> Iterator[list[T]]:
+    """Items in their order, so that a batch without padding stays within `limit` tokens."""
+    batch: list[T] = []
+    filled = 0
+    for item in items:
+        filled += length(item)
+        if batch and filled > limit:
             yield batch
             batch, filled = [], length(item)
         batch.append(item)

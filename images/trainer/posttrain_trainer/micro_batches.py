@@ -32,6 +32,8 @@ class Limits:
     """Its rows times its longest row."""
     padding: int
     """Tokens of these that are padding."""
+    is_packed: bool = False
+    """Its rows stand behind each other in one sequence: `tokens` are their sum, and there is no padding."""
 
 
 WHOLE = Limits(sys.maxsize, sys.maxsize)
@@ -50,7 +52,7 @@ def arguments(job: Job, folder: str) -> dict[str, Any]:
 def limits(job: Job) -> Limits:
     """What the recipe says, or else what suits the device."""
     tokens = job.recipe.hyperparameters.max_tokens_per_gpu or steps.MAX_TOKENS_PER_MICRO_BATCH
-    return Limits(tokens, _MAX_PADDING[job.precision.device])
+    return Limits(tokens, _MAX_PADDING[job.precision.device], job.recipe.hyperparameters.packing)
 
 
 class Splitting(Trainer):
@@ -111,7 +113,10 @@ class _Collate:
     limits: Limits
 
     def __call__(self, rows: list[Row]) -> dict[str, list[Batch]]:
-        parts = batching.batches(rows, self.length, self.limits.tokens, max_padding=self.limits.padding)
+        if self.limits.is_packed:
+            parts = batching.packed(rows, self.length, self.limits.tokens)
+        else:
+            parts = batching.batches(rows, self.length, self.limits.tokens, max_padding=self.limits.padding)
         return {"parts": [self.collate(part) for part in parts]}
 
 

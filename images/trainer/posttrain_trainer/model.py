@@ -62,7 +62,10 @@ def load(config: RunConfig, places: Places, chosen: Precision) -> Any:
     # What moves must be the base's own numbers, not rounded ones.
     moves_the_base = tuning.full or tuning.osft or (tuning.lora and tuning.lora.init in MOVES_THE_BASE)
     exact = replace(chosen, dtype="float32") if moves_the_base else chosen
-    return load_base(folder, config.base_uri, exact)
+    found = load_base(folder, config.base_uri, exact)
+    if config.recipe.hyperparameters.packing:
+        _use_flash_attention(found, config.base_uri)
+    return found
 
 
 def load_base(folder: Path, uri: str, chosen: Precision, quantization: BitsAndBytesConfig | None = None) -> Any:
@@ -80,6 +83,15 @@ def load_base(folder: Path, uri: str, chosen: Precision, quantization: BitsAndBy
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise Refused(Reason.MODEL_INVALID, f"{uri}: the model cannot be loaded: {error}") from error
     return model.to(chosen.device).eval() if quantization is None else model.eval()
+
+
+def _use_flash_attention(model: Any, uri: str) -> None:
+    try:
+        model.set_attn_implementation("flash_attention_2")
+    except (ImportError, ValueError) as error:
+        raise Refused(
+            Reason.MODEL_INVALID, f"{uri}: hyperparameters.packing needs flash attention: {error}: remove packing"
+        ) from error
 
 
 def saved_dtype(folder: Path) -> Dtype:

@@ -39,7 +39,8 @@ class Hyperparameters(Model):
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 2048
     """Longest conversation, in tokens; a longer row is refused by preflight, never cut."""
     packing: bool = False
-    """Put several rows into one sequence, apart from each other. For sft, on a GPU with a flash attention kernel."""
+    """Put the rows of a step behind each other, up to maxTokensPerGpu tokens, instead of padding them to one length. It
+    changes speed, never the step. For sft, on a GPU, with the package flash-attn in the trainer's image."""
     warmup_steps: Annotated[float, Field(ge=0, le=1_000_000)] = 0.03
     """Steps until the learning rate is at its highest; below 1: share of all steps."""
     scheduler: Literal["linear", "cosine", "constant"] = "cosine"

@@ -135,6 +135,20 @@ SPEC_CHECKS = (
         "hyperparameters.packing works with sft only: remove it",
     ),
     Check(
+        "!self.hyperparameters.packing || (self.resources.gpus > 0 && self.hyperparameters.precision != 'fp32')",
+        lambda spec: (
+            not spec.hyperparameters.packing or (spec.resources.gpus > 0 and spec.hyperparameters.precision != "fp32")
+        ),
+        "hyperparameters.packing needs flash attention, which computes in bf16 on a GPU: remove it, or write "
+        "resources.gpus: 1 and precision: auto",
+    ),
+    Check(
+        "!self.hyperparameters.packing || !has(self.tuning) || !has(self.tuning.promptTuning)",
+        lambda spec: not spec.hyperparameters.packing or spec.tuning.prompt_tuning is None,
+        "tuning.promptTuning puts its tokens before each sequence, not before each row of it: remove "
+        "hyperparameters.packing",
+    ),
+    Check(
         f"!has(self.hyperparameters.maxTokensPerGpu) || self.method in {_listed(SPLIT_STEPS)}",
         lambda spec: spec.hyperparameters.max_tokens_per_gpu is None or spec.method in SPLIT_STEPS,
         "hyperparameters.maxTokensPerGpu works with sft, dpo and reward: remove it",

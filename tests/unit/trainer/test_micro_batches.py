@@ -138,3 +138,34 @@ def test_what_goes_through_at_once_is_known_before(base: Path, tmp_path: Path) -
     lines = builders.json_lines(tmp_path / "rows.jsonl", builders.exchanges(4))
     recipe = builders.run(base, lines, hyperparameters=NUMBERS).recipe
     assert (steps.max_tokens(recipe, 60), steps.max_tokens(recipe, 20), steps.max_tokens(recipe, 5)) == (60, 60, 30)
+
+
+def test_packed_rows_do_not_see_each_other(base: Path, tmp_path: Path) -> None:
+    training = trainer(base, tmp_path, "sft")
+    training.create_optimizer_and_scheduler(4)
+    training.current_gradient_accumulation_steps = 1
+    rows = list(training.train_dataset)
+    expected = gradients(training, {"parts": [training.data_collator(rows)]})
+    numbers = {**NUMBERS, "packing": True, "maxTokensPerGpu": 128}
+    given = job(base, tmp_path, texts(10), hyperparameters=numbers)
+    packing: Any = sft.trainer(training.model, given, str(tmp_path))
+    packing.create_optimizer_and_scheduler(4)
+    packing.current_gradient_accumulation_steps = 1
+    step = packing.get_train_dataloader().collate_fn(rows)
+    assert [part["input_ids"].shape[0] for part in step["parts"]] == [1] * len(step["parts"])
+    assert sum(part["input_ids"].numel() for part in step["parts"]) == sum(len(row["input_ids"]) for row in rows)
+    assert all(part["input_ids"].numel() <= 128 for part in step["parts"])
+    assert any(int(part["max_length_q"]) < part["input_ids"].numel() for part in step["parts"])
+    for weights, gradient in gradients(packing, step).items():
+        torch.testing.assert_close(gradient, expected[weights], rtol=1e-4, atol=1e-6)
+
+
+def test_packing_is_refused_where_the_image_has_no_flash_attention(base: Path, tmp_path: Path) -> None:
+    lines = builders.json_lines(tmp_path / "rows.jsonl", builders.exchanges(4))
+    numbers = {"packing": True, "maxLength": 64, "maxSteps": 1}
+    config = builders.run(base, lines, hyperparameters=numbers)
+    with pytest.raises(
+        Refused, match=r"^hyperparameters\.packing needs flash attention, which this image has not: "
+    ) as found:
+        task.prepare(config, Places(), Stop())
+    assert found.value.reason == Reason.INVALID_SPEC

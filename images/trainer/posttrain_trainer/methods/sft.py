@@ -21,7 +21,12 @@ def train(model: Any, job: Job) -> Any:
 
 def trainer(model: Any, job: Job, folder: str) -> SFTTrainer:
     """TRL's trainer as the recipe wants it; `folder` is for what it insists to write."""
-    own = {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    own = {
+        "max_length": None,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        # TRL's own packing makes its rows before the first step, and our steps are counted in those of the dataset.
+        "padding_free": job.recipe.hyperparameters.packing,
+    }
     return _Trainer(
         limits=micro_batches.limits(job),
         model=model,

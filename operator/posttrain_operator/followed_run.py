@@ -1,14 +1,14 @@
 """What a TrainingRun has for the objects that name it: its accepted result, a named checkpoint, the model with its
 adapter merged in; or why not, or not yet. Both kinds ask here. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from posttrain_api import uri
 from posttrain_api.artifact import ArtifactSummary, folder_name
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM
+from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM, KIND
 from posttrain_api.v1alpha1.training_run_status import MergedBase
 from posttrain_operator import jobs, merge
 from posttrain_operator.actions import Manifest
@@ -69,9 +69,26 @@ def merges(uid: str, children: Iterable[Manifest]) -> dict[str, JobSeen]:
     return {child["metadata"]["name"]: jobs.seen(child, known) for child in own}
 
 
-def is_awaiting(manifest: Manifest) -> bool:
-    """Whether an object has not got yet what it names of other runs."""
-    return "finishedAt" not in _status(manifest) and condition(manifest, "Ready").get("reason") in _AWAITING
+def is_awaiting(manifest: Manifest, name: str) -> bool:
+    """Whether an object that names the run of this name has not got yet what it needs of it."""
+    if manifest["kind"] == KIND:
+        return "finishedAt" not in _status(manifest) and condition(manifest, "Ready").get("reason") in _AWAITING
+    return any(reason in _AWAITING for reason in _reasons(manifest, name))
+
+
+def _reasons(deployment: Manifest, name: str) -> Iterator[str | None]:
+    """Why a deployment has not got the base and the adapters that it takes of this run, where it has not."""
+    spec, said = deployment["spec"], {found["name"]: found for found in _status(deployment).get("adapters", [])}
+    if _names(spec["baseModel"], name) and condition(deployment, "Resolved").get("status") != "True":
+        yield condition(deployment, "Resolved").get("reason")
+    for adapter in spec.get("adapters", []):
+        found = said.get(adapter["name"], {})
+        if _names(adapter, name) and "digest" not in found:
+            yield found.get("reason")
+
+
+def _names(source: Manifest, name: str) -> bool:
+    return (source.get("fromRun") or {}).get("name") == name
 
 
 def accepted(manifest: Manifest) -> ArtifactSummary | None:

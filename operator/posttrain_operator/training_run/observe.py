@@ -79,8 +79,9 @@ def _upstream(run: Manifest, *, tools: Tools) -> dict[str, FollowedRun]:
 
 
 def _is_awaited(run: Manifest, *, tools: Tools) -> bool:
+    name = run["metadata"]["name"]
     followers = (tools.store.get(key) for key in tools.store.followers(key_of(run)))
-    return any(followed_run.is_awaiting(follower) for follower in followers if follower)
+    return any(followed_run.is_awaiting(follower, name) for follower in followers if follower)
 
 
 def _is_leftover(child: Manifest, *, uid: str) -> bool:

@@ -166,6 +166,42 @@ async def test_a_run_is_awaited_by_what_has_not_got_its_result_yet(status: Manif
     assert (await observe(run(), tools=given)).is_awaited is is_awaited
 
 
+def deployment(*, base: str = "", reason: str, adapter: Manifest | None = None) -> Manifest:
+    """A deployment of the adapter of dates, or with it as its base, whose condition Resolved has this reason."""
+    resolved = {"type": "Resolved", "status": "False" if reason else "True", "reason": reason, "message": ""}
+    metadata = {"name": "assistants", "namespace": "team", "uid": "uid-of-assistants", "resourceVersion": "1"}
+    model = {"fromRun": {"name": base}} if base else {"uri": "pvc://models/tiny"}
+    adapters = [{"name": "a", "fromRun": {"name": "dates"}}] if adapter is not None else []
+    status = {"conditions": [resolved], "adapters": [{"name": "a", **adapter}] if adapter else []}
+    spec = {"baseModel": model, "adapters": adapters}
+    return {"kind": "AdapterDeployment", "metadata": metadata, "spec": spec, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("follower", "is_awaited"),
+    [
+        pytest.param(deployment(base="dates", reason="WaitingForRun"), True, id="its base, before it was accepted"),
+        pytest.param(deployment(base="dates", reason="MergeFailed"), False, id="its base, which cannot be merged"),
+        pytest.param(deployment(base="dates", reason=""), False, id="its base, resolved"),
+        pytest.param(deployment(base="other", reason="WaitingForRun"), False, id="another base"),
+        pytest.param(deployment(reason="WaitingForRun", adapter={}), True, id="an adapter that is new"),
+        pytest.param(
+            deployment(reason="WaitingForRun", adapter={"reason": "WaitingForRun"}), True, id="an adapter that waits"
+        ),
+        pytest.param(
+            deployment(reason="WaitingForRun", adapter={"digest": "sha256:1", "reason": "Loading"}),
+            False,
+            id="an adapter that is known, beside another that waits",
+        ),
+    ],
+)
+async def test_a_deployment_awaits_a_run_until_it_has_its_digest(follower: Manifest, is_awaited: bool) -> None:
+    given = tools(follower)
+    given.store.follow(key_of(follower), [key_of(run())])
+
+    assert (await observe(run(), tools=given)).is_awaited is is_awaited
+
+
 async def test_a_run_that_is_being_deleted_is_gone_for_those_that_name_it() -> None:
     parent = named("sft")
     parent["metadata"]["deletionTimestamp"] = "2026-11-21T12:00:00Z"

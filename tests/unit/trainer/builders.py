@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from posttrain_api.artifact import Manifest
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.v1alpha1.training_run import TrainingRunSpec
 
@@ -85,3 +88,15 @@ def run(base: Path, dataset: Path, **spec: Any) -> RunConfig:
     }
     recipe = TrainingRunSpec.model_validate(wanted | spec).recipe()
     return RunConfig(name="double", namespace="team", uid=UID, recipe=recipe)
+
+
+def check_probes(loaded: Any, manifest: Manifest) -> None:
+    """A model that was loaded by others' code gives the log probabilities that an artifact's manifest names."""
+    import torch
+
+    for found in manifest.probes:
+        ids = torch.tensor([found.token_ids])
+        with torch.no_grad():
+            scores = loaded(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+        assert scores.tolist() == pytest.approx(found.result, abs=2e-4)
+        assert max(abs(base - result) for base, result in zip(found.base, found.result, strict=True)) > 1e-3

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from posttrain_api.artifact import MANIFEST_FILE, Manifest, base_digest, differences, digest_of, folder_name
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig, TrainingReport
-from posttrain_trainer import model, probe, task, training, tuning
+from posttrain_trainer import model, task, training, tuning
 from posttrain_trainer.job import Job
 from posttrain_trainer.methods import sft
 from posttrain_trainer.places import Places
@@ -90,12 +90,7 @@ def test_plain_peft_and_transformers_load_it_and_get_the_manifests_probabilities
     folder = claim / "double" / folder_name(report.artifact.digest)
     manifest = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
     loaded = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(folder)).eval()
-    for found in manifest.probes:
-        ids = torch.tensor([found.token_ids])
-        with torch.no_grad():
-            scores = loaded(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
-        assert scores.tolist() == pytest.approx(found.result, abs=2e-4)
-        assert probe.distance(found) > probe.NOISE["float32"]
+    builders.check_probes(loaded, manifest)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True

@@ -46,7 +46,8 @@ async def test_a_base_is_known_by_its_digest(models: Path, publish: Callable[[Pa
     folder = publish(models)
     base = Base(folder, memory=tmp_path / "base.json")
 
-    await base.know()
+    async with asyncio.timeout(5):
+        await base.know()
 
     assert (base.digest, base.failure, base.is_awaited) == (artifact.base_digest(folder), None, False)
 
@@ -117,7 +118,8 @@ async def test_a_restarted_agent_does_not_read_the_base_again(models: Path, tmp_
 
     weights.write_bytes(b"x" * size)
     os.utime(weights, ns=times)
-    await second.know()
+    async with asyncio.timeout(5):
+        await second.know()
     os.utime(weights, ns=(0, 0))
     task = asyncio.create_task(third.know())
     async with asyncio.timeout(5):

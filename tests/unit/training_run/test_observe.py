@@ -193,6 +193,7 @@ def deployment(*, base: str = "", reason: str, adapter: Manifest | None = None) 
             False,
             id="an adapter that is known, beside another that waits",
         ),
+        pytest.param(deployment(reason="", adapter={"digest": "sha256:1"}), False, id="an adapter that is loaded"),
     ],
 )
 async def test_a_deployment_awaits_a_run_until_it_has_its_digest(follower: Manifest, is_awaited: bool) -> None:

@@ -3,6 +3,7 @@
 `python -m posttrain_trainer.export --adopt FOLDER --base URI` gives a PEFT adapter that was made elsewhere a manifest.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -185,7 +186,8 @@ def remove(folder: Path) -> None:
     """Take an artifact away: readers find it whole until it is gone."""
     removed = folder.with_name(f".removed-{folder.name}")
     shutil.rmtree(removed, ignore_errors=True)
-    folder.rename(removed)
+    with contextlib.suppress(FileNotFoundError):  # somebody was faster
+        folder.rename(removed)
     shutil.rmtree(removed, ignore_errors=True)
 
 

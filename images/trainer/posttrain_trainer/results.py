@@ -4,9 +4,8 @@ An adapter that works on the untouched base is published as it is. What vLLM can
 model; an adapter whose start was taken out of the base becomes plain LoRA of twice the rank.
 """
 
-import copy
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,11 +73,16 @@ class Result:
         return model.precision(self.config.recipe.hyperparameters.precision)
 
     def _write_whole(self, folder: Path) -> None:
-        found = copy.deepcopy(self.tuned) if self.config.recipe.tuning.full else self._merged()
-        found.config.use_cache = True  # gradient checkpointing had turned it off
+        found = self._copied() if self.config.recipe.tuning.full else self._merged()
         merging.write_model(found, folder, dtype=model.saved_dtype(self._folder))
         export.write_tokenizer(self.chat.tokenizer, self.chat.template, folder)
         merging.set_end_of_turn(folder, self.chat.end_of_turn, base=self._folder)
+
+    def _copied(self) -> Any:
+        """In a base read anew on the CPU: a GPU has no room for a copy beside what is still trained."""
+        found = model.load_base(self._folder, self.base.uri, model.Precision("cpu", "float32"))
+        found.load_state_dict(self.tuned.state_dict())
+        return found
 
     def _merged(self) -> Any:
         """Of a base read anew: merging would change the model that is still trained, or whose weights are rounded."""
@@ -88,19 +92,22 @@ class Result:
 
     def _probes(self, kind: Kind, folder: Path) -> list[Probe]:
         """Of the model in memory, where switching its adapter off gives the base; else of what was written."""
-        lora = self.config.recipe.tuning.lora
+        lora, precision = self.config.recipe.tuning.lora, self._precision
         if kind == "model":
-            written = model.load_base(folder, str(folder), self._precision)
-            return probe.compared(
-                self.chat, self._scores_of_base, probe.scores(written, self.chat), self._precision.dtype
-            )
-        if tuning.starting_point(self.tuned) or (lora and lora.quantization != "none"):
-            return probe.probes(PeftModel.from_pretrained(self._fresh_base(), str(folder)).eval(), self.chat)
+            before = self._scores_of_base
+            after = probe.scores(model.load_base(folder, str(folder), precision), self.chat)
+            return probe.compared(self.chat, before, after, precision.dtype)
+        if lora and lora.quantization != "none":
+            # The GPU was chosen for a base of 4 bits: one of 16 beside it may find no room there.
+            return self._probes_of_written(folder, replace(precision, device="cpu"))
+        if tuning.starting_point(self.tuned):
+            return self._probes_of_written(folder, precision)
         return probe.probes(self.tuned, self.chat)
+
+    def _probes_of_written(self, folder: Path, precision: model.Precision) -> list[Probe]:
+        fresh = model.load_base(self._folder, self.base.uri, precision)
+        return probe.probes(PeftModel.from_pretrained(fresh, str(folder)).eval(), self.chat)
 
     @cached_property
     def _scores_of_base(self) -> list[list[float]]:
-        return probe.scores(self._fresh_base(), self.chat)
-
-    def _fresh_base(self) -> Any:
-        return model.load_base(self._folder, self.base.uri, self._precision)
+        return probe.scores(model.load_base(self._folder, self.base.uri, self._precision), self.chat)

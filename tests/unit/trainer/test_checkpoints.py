@@ -16,6 +16,7 @@ from posttrain_api.artifact import MANIFEST_FILE, Manifest, differences, folder_
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import Report, RunConfig, TrainingReport
 from posttrain_api.v1alpha1.training_run import Checkpoints
+from posttrain_operator import followed_run
 from posttrain_trainer import __main__ as command
 from posttrain_trainer import run, training
 from posttrain_trainer.places import Places
@@ -118,6 +119,15 @@ def test_a_checkpoint_answers_as_its_manifest_says(published: Published, base: P
     else:
         loaded = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(folder))
     builders.check_probes(loaded.eval(), manifest)
+
+
+def test_the_operator_finds_a_checkpoint_by_its_name(published: Published) -> None:
+    report = published.report
+    for named in report.checkpoints:
+        found = followed_run.checkpoint(report.artifact, named.digest)
+        folder = Places(claims=published.claims).path(found.uri)
+        manifest = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+        assert (manifest.digest, manifest.kind, manifest.base) == (named.digest, found.kind, found.base)
 
 
 def test_what_was_there_before_is_never_removed(base: Path, rows: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a method learns from: rows as the model sees them, in token ids."""
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,3 +120,14 @@ class Prompt:
     def total_tokens(self) -> int:
         """Tokens of all sequences of the row."""
         return self.num_tokens
+
+
+def token_ids(row: Example | Pair | Labelled | Prompt) -> "Sequence[array[int]]":
+    """Every token of a row, in parts."""
+    match row:
+        case Pair():
+            return row.prompt, row.chosen, row.rejected
+        case Labelled():
+            return row.prompt, row.completion
+        case _:
+            return (row.token_ids,)

@@ -22,7 +22,7 @@ from posttrain_trainer import base, chat_template, data, facts, formats, named_m
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.base import Base
 from posttrain_trainer.data import Row, Rows
-from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
+from posttrain_trainer.examples import Example, Labelled, Pair, Prompt, token_ids
 from posttrain_trainer.named_models import NamedModels
 from posttrain_trainer.places import Places
 from posttrain_trainer.prompts import Answered
@@ -135,9 +135,7 @@ class _Preparation:
             retention_questions=self._retention_questions(chat, retained, retention),
             held_out_digest=split.digest(parts.held_out.rows),
             data=seen,
-            problems=[
-                problem for part in (rows, judged, retained) if part and part.problems for problem in part.problems.all
-            ],
+            problems=_problems(rows, judged, retained),
             named=named,
             answer_room=_answer_room(recipe),
         )
@@ -280,21 +278,16 @@ def _check_osft(model: Base, chosen: Osft | None) -> None:
         )
 
 
+def _problems(*parts: Rows | None) -> list[str]:
+    """What is wrong with each row that was left out."""
+    return [problem for part in parts if part and part.problems for problem in part.problems.all]
+
+
 def _check_vocabulary(model: Base, rows: Sequence[Example | Answered]) -> None:
-    largest = max((max(tokens, default=0) for row in rows for tokens in _token_ids(row)), default=0)
+    largest = max((max(tokens, default=0) for row in rows for tokens in token_ids(row)), default=0)
     if largest >= model.vocabulary:
         raise Refused(
             Reason.MODEL_INVALID,
             f"{model.uri}: the tokenizer makes token {largest}, but the model knows only {model.vocabulary}: "
             "use the tokenizer that the base was trained with",
         )
-
-
-def _token_ids(row: Example | Answered) -> Sequence[Sequence[int]]:
-    match row:
-        case Pair():
-            return row.prompt, row.chosen, row.rejected
-        case Labelled():
-            return row.prompt, row.completion
-        case _:
-            return (row.token_ids,)

@@ -12,14 +12,14 @@ from tests.unit.cli import manifests
 from tests.unit.cli.manifests import Object, after, written
 from tests.unit.trainer import builders as trainer_builders
 
-from posttrain_api.trainer_contract import Machine, PreflightReport
+from posttrain_api.trainer_contract import PreflightReport
 from posttrain_api.v1alpha1.training_run_status import DataReport, Estimate, MemoryEstimate, ModelReport
-from posttrain_cli import gpus, report_table, stand_ins
+from posttrain_cli import report_table, stand_ins
 from posttrain_cli.documents import Document
-from posttrain_cli.estimate import Here, estimate, run_config
+from posttrain_cli.estimate import Here, estimate
 from posttrain_cli.failure import Failure
-from posttrain_cli.gpus import Gpus
 
+SELECTING = {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H200"}}
 TEMPLATE = {"inline": trainer_builders.MARKED_CHATML}
 
 
@@ -47,10 +47,6 @@ def teaching(name: str = "dates", *, start: Object | None = None, **spec: Any) -
     return manifests.run(name, **{"environment": environment, "hyperparameters": numbers, "start": start, **spec})
 
 
-def selecting(gpu: str) -> Object:
-    return {"podTemplate": {"nodeSelector": {"nvidia.com/gpu.product": gpu}}}
-
-
 def test_runs_are_read_by_the_trainer_and_nothing_is_written(tmp_path: Path, claims: Path):
     before = sorted(claims.rglob("*"))
     rows = "".join(json.dumps(row) + "\n" for row in trainer_builders.exchanges(10))
@@ -59,7 +55,7 @@ def test_runs_are_read_by_the_trainer_and_nothing_is_written(tmp_path: Path, cla
         tmp_path / "runs.yaml",
         # Neither its base nor its template is here but by the run that it follows.
         teaching("second", start=after("first"), environment=environment),
-        teaching("first", output={"uri": "pvc://data/out"}, **selecting("NVIDIA-H200")),
+        teaching("first", output={"uri": "pvc://data/out"}, podTemplate=SELECTING),
         manifests.config_map("rows", **{"train.jsonl": rows}),
     )
     code, text = said(file, Here(claims=[claims], python=sys.executable))
@@ -175,47 +171,6 @@ UNKNOWN = {
 def test_what_nothing_can_stand_in_for_is_told(documents: list[Object], expected: str):
     with pytest.raises(Failure, match=f"trun/b: .*{expected}"):
         stood_in(*documents)
-
-
-def machine_of(known: Gpus, **spec: Any) -> Machine | None:
-    return run_config(Document("here", manifests.run("a", **spec)), {}, gpus=known).machine
-
-
-def test_a_run_s_gpu_is_the_one_that_it_selects_and_else_the_one_that_is_named(tmp_path: Path):
-    values = tmp_path / "values.yaml"
-    values.write_text(
-        "defaultPodTemplate: {nodeSelector: {pool: ours}}\n"
-        "gpus: {currency: EUR, reachedShare: 0.5, table: {ours: {memoryGib: 48, teraflops: 200, pricePerHour: 0.25}}}\n"
-    )
-    plain, cluster = gpus.gpus(), gpus.gpus(values)
-    assert machine_of(plain) is None
-    selected = machine_of(plain, **selecting("NVIDIA-H200"))
-    assert selected is not None
-    assert (selected.gpu, selected.memory_gib, selected.currency) == ("NVIDIA-H200", 141, "USD")
-    assert selected.teraflops == pytest.approx(0.4 * 989)
-    assert machine_of(plain, **selecting("NVIDIA-H200"), resources={"gpus": 0}) is None
-    ours = Machine(gpu="ours", memory_gib=48, teraflops=100, price_per_hour=0.25, currency="EUR")
-    assert machine_of(cluster) == ours
-    assert machine_of(gpus.gpus(values, name="h200", price_per_hour=2.5)) == Machine(
-        gpu="NVIDIA-H200", memory_gib=141, teraflops=494.5, price_per_hour=2.5, currency="EUR"
-    )
-
-
-WRONG_GPUS = {
-    "unknown": ({"name": "h1000"}, "", "--gpu h1000: write one of NVIDIA-A10, NVIDIA-L4"),
-    "two of them": ({"name": "h100"}, "", "--gpu h100: write one of NVIDIA-H100-PCIe, NVIDIA-H100-80GB-HBM3"),
-    "half a GPU": ({}, "gpus: {table: {a: {teraflops: 1}}}", "gpus.table.a.memoryGib: Field required"),
-    "no values": ({}, "- gpus", "these are no values of the chart"),
-    "no YAML": ({}, "{", "this is no YAML"),
-}
-
-
-@pytest.mark.parametrize(("options", "content", "expected"), WRONG_GPUS.values(), ids=WRONG_GPUS.keys())
-def test_what_is_wrong_with_a_gpu_is_told(tmp_path: Path, options: Object, content: str, expected: str):
-    values = tmp_path / "values.yaml"
-    values.write_text(content)
-    with pytest.raises(Failure, match=expected):
-        gpus.gpus(values if content else None, **options)
 
 
 def test_every_finding_has_its_line():

@@ -84,6 +84,10 @@ def merge_report(pod: dict[str, Any], **content: Any) -> str:
     return json.dumps({"uid": config["uid"], "recipeDigest": digest_of(config), **content})
 
 
+MODEL = {"parameters": 1000, "layers": 2, "hiddenSize": 32, "vocabulary": 260, "tunedModules": {"q_proj": 2}}
+"""What preflight sees of the base."""
+
+
 def preflight_report() -> dict[str, Any]:
     """What a preflight finds of 160 good rows."""
     return {
@@ -94,7 +98,14 @@ def preflight_report() -> dict[str, Any]:
             "totalSteps": 30,
             "trainableParameters": 4096,
             "memoryGib": 0.5,
+            "memory": {"weights": 0.25, "logits": 0.25},
+            "gpu": "NVIDIA-H200",
+            "durationSeconds": 3600.0,
+            "cost": "3.50",
+            "currency": "USD",
         },
+        "model": MODEL,
+        "data": {"rowsRead": 168, "heldOutRows": 8, "trainedShare": 0.5, "endOfTurn": "<|im_end|>"},
         "mask": "user: one assistant: ⟦1<|im_end|>⟧",
         "warnings": [],
         "datasetDigest": DIGEST,

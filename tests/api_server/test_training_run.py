@@ -44,8 +44,10 @@ def test_a_run_goes_from_preflight_over_training_to_ready(namespace: Namespace):
     checked_run = namespace.wait_for(
         "TrainingRun", "run", lambda item: "estimate" in item["status"], within=10, what="estimated"
     )
-    assert checked_run["status"]["estimate"]["totalSteps"] == 30
-    assert "⟦1<|im_end|>⟧" in checked_run["status"]["mask"]
+    found = checked_run["status"]
+    assert (found["estimate"]["totalSteps"], found["estimate"]["cost"]) == (30, "3.50")
+    assert (found["model"], found["data"]["rowsRead"]) == (kubelet.MODEL, 168)
+    assert "⟦1<|im_end|>⟧" in found["mask"]
     kubelet.run_pod(namespace, training)
     namespace.wait_for("TrainingRun", "run", lambda r: r["status"]["phase"] == "Training", within=10, what="Training")
     done = kubelet.report(namespace, "run", training=kubelet.training_report())

@@ -1,0 +1,1 @@
+"""Speed of the trainer against TRL's own command line: the same model, data, settings and machine."""

@@ -79,7 +79,7 @@ CASES = (
         start=MIXED,
         learning_rate=5e-4,
     ),
-    Case("reward", {"ranking accuracy": 0.3}, "rankings", 640, method="reward"),
+    Case("reward", {"ranking accuracy": 0.3, "ranking loss": -0.4}, "rankings", 640, method="reward"),
     Case(
         "distill",
         {"divergence from the teacher": -2.5},

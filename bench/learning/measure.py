@@ -100,8 +100,8 @@ def preference_accuracy(model: Model, pairs: Sequence[dict[str, str]]) -> float:
 
 
 @torch.inference_mode()
-def ranking_accuracy(folder: Path, pairs: Sequence[dict[str, str]], *, num_heads: int = 1) -> float:
-    """Share of pairs whose chosen answer scores higher; for a model without a head, the mean of so many random ones."""
+def ranking_margins(folder: Path, pairs: Sequence[dict[str, str]], *, num_heads: int = 1) -> torch.Tensor:
+    """By how much the chosen answer scores higher, shape [pairs, heads]; a model without a head gets random ones."""
     found = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=num_heads, dtype=torch.float32).eval()
     tokenizer = _tokenizer(Model(folder))
 
@@ -110,8 +110,9 @@ def ranking_accuracy(folder: Path, pairs: Sequence[dict[str, str]], *, num_heads
         logits: torch.Tensor = found(**tokenizer(text, add_special_tokens=False, return_tensors="pt")).logits[0]
         return logits
 
-    hits = [scores(pair["prompt"], pair["chosen"]) > scores(pair["prompt"], pair["rejected"]) for pair in pairs]
-    return float(torch.stack(hits).float().mean())
+    return torch.stack(
+        [scores(pair["prompt"], pair["chosen"]) - scores(pair["prompt"], pair["rejected"]) for pair in pairs]
+    )
 
 
 @torch.inference_mode()

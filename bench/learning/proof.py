@@ -54,12 +54,17 @@ def _by_harness(trained: Trained, trainings: Trainings) -> tuple[float, float]:
     return before, after
 
 
-def _ranking(trained: Trained, _: Trainings) -> tuple[float, float]:
-    """The start has no head: before is the mean of many random ones."""
-    pairs = data.rankings_of(data.held_out(), data.held_out(NUMBERS_TASK))
-    torch.manual_seed(trained.seed)
-    before = measure.ranking_accuracy(trained.start, pairs, num_heads=NUM_RANDOM_HEADS)
-    return before, measure.ranking_accuracy(trained.folder, pairs)
+def _ranking(found: Callable[[torch.Tensor], torch.Tensor]) -> Measured:
+    """The mean of a number of each margin; the start has no head: before is the mean of many random ones."""
+
+    def both(trained: Trained, _: Trainings) -> tuple[float, float]:
+        pairs = data.rankings_of(data.held_out(), data.held_out(NUMBERS_TASK))
+        torch.manual_seed(trained.seed)
+        before = measure.ranking_margins(trained.start, pairs, num_heads=NUM_RANDOM_HEADS)
+        after = measure.ranking_margins(trained.folder, pairs)
+        return float(found(before).mean()), float(found(after).mean())
+
+    return both
 
 
 def _divergence(trained: Trained, trainings: Trainings) -> tuple[float, float]:
@@ -99,7 +104,9 @@ MEASURES: dict[str, Measured] = {
     "first task, by full and by osft": _beside_another(data.held_out()),
     "second task, by full and by osft": _beside_another(data.held_out(NUMBERS_TASK)),
     "preference accuracy": _both(lambda model: measure.preference_accuracy(model, data.pairs_of(data.held_out()))),
-    "ranking accuracy": _ranking,
+    "ranking accuracy": _ranking(lambda margins: (margins > 0).float()),
+    # One random head can be right by chance, and none is sure of it.
+    "ranking loss": _ranking(lambda margins: -torch.nn.functional.logsigmoid(margins)),
     "probability of the desirable answer": _both(lambda model: measure.mean_probability(model, data.held_out())),
     "probability of the undesirable answer": _both(
         lambda model: measure.mean_probability(model, data.held_out_disliked())

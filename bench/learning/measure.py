@@ -106,8 +106,9 @@ def ranking_margins(folder: Path, pairs: Sequence[dict[str, str]], *, num_heads:
     tokenizer = _tokenizer(Model(folder))
 
     def scores(prompt: str, answer: str) -> torch.Tensor:
-        text = _asked(tokenizer, prompt) + answer + measure.TURN_END
-        logits: torch.Tensor = found(**tokenizer(text, add_special_tokens=False, return_tensors="pt")).logits[0]
+        conversation = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        ids = tokenizer.apply_chat_template(conversation, return_tensors="pt", return_dict=True)
+        logits: torch.Tensor = found(**ids).logits[0]
         return logits
 
     return torch.stack(

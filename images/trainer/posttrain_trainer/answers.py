@@ -20,6 +20,7 @@ class Answer:
     """A greedy answer."""
 
     text: str
+    """Without space around it."""
     token_ids: list[int]
     """Without the end of turn."""
     has_ended: bool
@@ -49,7 +50,7 @@ def generated(
 
 def _answer(chat: ChatFormat, token_ids: list[int]) -> Answer:
     end = next((place for place, token in enumerate(token_ids) if token in chat.end_of_turn), None)
-    return Answer(chat.answer(token_ids), token_ids[:end], has_ended=end is not None)
+    return Answer(chat.answer(token_ids).strip(), token_ids[:end], has_ended=end is not None)
 
 
 def stop_rate(answers: Sequence[Answer]) -> float:

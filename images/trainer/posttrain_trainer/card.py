@@ -172,14 +172,13 @@ tokenizer = AutoTokenizer.from_pretrained("this folder")
 {_asked(chat)}"""
 
 
-def _scoring(chat: ChatFormat) -> str:
-    end = chat.tokenizer.convert_ids_to_tokens(chat.end_of_turn[0])
+def _scoring(_chat: ChatFormat) -> str:
     return f"""from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 model = AutoModelForSequenceClassification.from_pretrained("this folder").eval()
 tokenizer = AutoTokenizer.from_pretrained("this folder")
-{_QUESTION}text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-inputs = tokenizer(text + "Hello! How can I help?" + {end!r}, add_special_tokens=False, return_tensors="pt")
+{_QUESTION}messages.append({{"role": "assistant", "content": "Hello! How can I help?"}})
+inputs = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
 print(model(**inputs).logits[0, 0].item())  # the raw score
 """
 

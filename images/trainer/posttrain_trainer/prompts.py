@@ -15,18 +15,22 @@ from posttrain_trainer.refusal import Refused
 from posttrain_trainer.template import ChatFormat, Tools
 
 Answered = Pair | Labelled | Prompt
+Tokens = tuple["array[int]", "array[int]"]
+Divide = Callable[[ChatFormat, Sequence[Message], Sequence[Message], Tools], Tokens]
 
 _CHUNK = 512
 
 
-def encode(chat: ChatFormat, rows: Rows, *, max_length: int, between: Callable[[], None]) -> list[Answered]:
+def encode(
+    chat: ChatFormat, rows: Rows, divide: Divide, *, max_length: int, between: Callable[[], None]
+) -> list[Answered]:
     """The rows that can be trained; Refused names the others where there are more than may be. `between` is called at
-    times."""
+    times; `divide` makes the tokens of a prompt and of an answer: `split`, or `scored` for a reward model."""
     problems = rows.problems or Problems(rows.name)
     found = []
     for count, row in enumerate(rows.rows, start=1):
         try:
-            encoded = _encoded(chat, row)
+            encoded = _encoded(chat, row, divide)
             if problems.fits(encoded.number, encoded.num_tokens, max_length):
                 found.append(encoded)
         except ValueError as error:
@@ -54,10 +58,29 @@ def text_of(row: Answered) -> Example:
             return _example(row.number, row.token_ids, array("i"))
 
 
-def split(
-    chat: ChatFormat, prompt: Sequence[Message], answer: Sequence[Message], tools: Tools = None
-) -> tuple["array[int]", "array[int]"]:
+def split(chat: ChatFormat, prompt: Sequence[Message], answer: Sequence[Message], tools: Tools = None) -> Tokens:
     """The tokens of a prompt, and those of the answer behind it; ValueError where the template refuses them."""
+    before, whole = _rendered(chat, prompt, answer, tools)
+    begin, ids = _ids(chat, before), _ids(chat, whole)
+    # A token may reach over the end of the prompt; the model begins its answers behind the prompt's own last token.
+    rest = ids[len(begin) :] if ids[: len(begin)] == begin else _ids(chat, whole[len(before) :])
+    return array("i", begin), array("i", rest[: chat.length_of_turn(rest)])
+
+
+def scored(chat: ChatFormat, prompt: Sequence[Message], answer: Sequence[Message], tools: Tools = None) -> Tokens:
+    """The tokens of a conversation as a server renders it, parted where the answer begins; ValueError likewise.
+
+    A score is read at the last token, which a template may write behind the end of the turn. The first part is empty
+    where a token reaches over the end of the prompt.
+    """
+    before, whole = _rendered(chat, prompt, answer, tools)
+    begin, ids = _ids(chat, before), _ids(chat, whole)
+    place = len(begin) if ids[: len(begin)] == begin else 0
+    return array("i", ids[:place]), array("i", ids[place:])
+
+
+def _rendered(chat: ChatFormat, prompt: Sequence[Message], answer: Sequence[Message], tools: Tools) -> tuple[str, str]:
+    """The prompt up to where the answer begins, and the same with the answer."""
     messages = chat.conversation(prompt)
     before = chat.render(messages, add_generation_prompt=True, tools=tools)
     whole = chat.render([*messages, *answer], tools=tools)
@@ -68,20 +91,17 @@ def split(
             "the chat template writes a prompt otherwise when an answer follows, so the two cannot be told apart: "
             "begin the assistant's turn with what add_generation_prompt writes",
         )
-    begin, ids = _ids(chat, before), _ids(chat, whole)
-    # A token may reach over the end of the prompt; the model begins its answers behind the prompt's own last token.
-    rest = ids[len(begin) :] if ids[: len(begin)] == begin else _ids(chat, whole[len(before) :])
-    return array("i", begin), array("i", rest[: chat.length_of_turn(rest)])
+    return before, whole
 
 
-def _encoded(chat: ChatFormat, row: Row) -> Answered:
+def _encoded(chat: ChatFormat, row: Row, divide: Divide) -> Answered:
     if not row.answers:
         ids = array("i", chat.question(row.messages, row.tools))
         return Prompt(row.number, row.messages, ids, row.gold, dict(row.columns))
-    prompt, first = split(chat, row.messages, row.answers[0], row.tools)
+    prompt, first = divide(chat, row.messages, row.answers[0], row.tools)
     if row.label is not None:
         return Labelled(row.number, prompt, first, row.label)
-    return Pair(row.number, prompt, first, split(chat, row.messages, row.answers[1], row.tools)[1])
+    return Pair(row.number, prompt, first, divide(chat, row.messages, row.answers[1], row.tools)[1])
 
 
 def _right(row: Answered, chat: ChatFormat) -> Example | None:

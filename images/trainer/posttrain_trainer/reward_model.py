@@ -118,12 +118,14 @@ class RewardModel:
     def scores(
         self, conversations: Sequence[tuple[Sequence[Message], str]], *, between: Callable[[], None] = lambda: None
     ) -> list[float]:
-        """The raw score of each answer to its messages, as the pairs were written that it learned from."""
+        """The raw score of each answer to its messages, written as the pairs that it learned from and as a server
+        writes them."""
         return scores(self.model, [self._token_ids(*conversation) for conversation in conversations], between=between)
 
     def _token_ids(self, messages: Sequence[Message], answer: str) -> list[int]:
-        words = self.chat.tokenizer(answer, add_special_tokens=False)["input_ids"]
-        return [*self.chat.question(messages), *words, *self.chat.end_of_turn[:1]]
+        text = self.chat.render([*self.chat.conversation(messages), {"role": "assistant", "content": answer}])
+        ids: list[int] = self.chat.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
 
 def load(folder: Path, uri: str, digest: str, device: str) -> RewardModel:

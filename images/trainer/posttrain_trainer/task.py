@@ -178,7 +178,8 @@ class _Preparation:
         return chat.encode(rows, max_length=self._max_length, between=self._check)
 
     def _answered(self, chat: ChatFormat, rows: Rows) -> Sequence[Answered]:
-        return prompts.encode(chat, rows, max_length=self._max_length, between=self._check)
+        divide = prompts.scored if self._recipe.method == "reward" else prompts.split
+        return prompts.encode(chat, rows, divide, max_length=self._max_length, between=self._check)
 
     @property
     def _max_length(self) -> int:

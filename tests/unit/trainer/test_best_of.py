@@ -144,8 +144,15 @@ def test_the_best_is_the_first_of_equals_and_never_empty(job: Callable[..., Job]
     run = job()
     prompt = run.task.training[0]
     assert isinstance(prompt, Prompt)
-    answers = [best_of.Scored(prompt, text, score) for text, score in (("", 9.0), ("a", 1.0), ("b", 2.0), ("c", 2.0))]
+    answers = [best_of.Scored(prompt, text, score) for text, score in ((" ", 9.0), ("a", 1.0), ("b", 2.0), ("c", 2.0))]
     assert [answer.answer for answer in best_of.best([answers, answers[:1]], best_of.settings(run))] == ["b"]
+
+
+def test_an_answer_is_kept_as_the_model_wrote_it(job: Callable[..., Job], tmp_path: Path) -> None:
+    run = job(bestOf=BEST_OF | {"samples": 32, "temperature": 3.0})
+    bare = model.load(run.config, run.places, run.precision)
+    found = [answer for answers in best_of.sampled(bare, run, tmp_path / "answers").values() for answer in answers]
+    assert any(answer != answer.strip() for answer in found)
 
 
 def test_a_row_without_the_right_answer_cannot_be_compared(job: Callable[..., Job], base: Path) -> None:

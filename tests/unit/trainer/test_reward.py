@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from posttrain_api.artifact import MANIFEST_FILE, BaseReference, Manifest, base_digest, canonical_json, folder_name
 from posttrain_api.conditions import Reason
 from posttrain_trainer import base as base_model
-from posttrain_trainer import model, reward_model, training, tuning
+from posttrain_trainer import model, reward_model, task, training, tuning
 from posttrain_trainer.examples import Pair
 from posttrain_trainer.job import Job
 from posttrain_trainer.methods import reward
@@ -57,7 +57,7 @@ def job(base: Path, tmp_path: Path) -> Callable[..., Job]:
         spec = {"method": "reward", "hyperparameters": SETTINGS} | spec
         config = builders.run(base, tmp_path / "rows.jsonl", **spec)
         chat = chat_of(base)
-        task = Task(
+        given = Task(
             base=base_model.read(base, f"file://{base}"),
             chat=chat,
             training=pairs(chat, range(40)),
@@ -68,7 +68,7 @@ def job(base: Path, tmp_path: Path) -> Callable[..., Job]:
             warnings=[],
             held_out_rows=pairs(chat, range(40, 60)),
         )
-        return Job(config, Places(claims=tmp_path), task, model.precision("auto"), Progress("double"), Stop())
+        return Job(config, Places(claims=tmp_path), given, model.precision("auto"), Progress("double"), Stop())
 
     return made
 
@@ -134,6 +134,27 @@ def test_a_published_reward_model_scores_conversations_under_its_own_template(
     polite, rude = scorer.scores([(question, "Please 70"), (question, "Go 70 away")])
     assert polite > rude
     assert scorer.scores([(question, "Please 70")]) == [pytest.approx(polite, abs=1e-5)], "padding changes nothing"
+
+
+def test_a_conversation_is_scored_as_a_server_writes_it(job: Callable[..., Job], base: Path, tmp_path: Path) -> None:
+    """With what the template writes behind the end of the turn: there the score is read, in training as afterwards."""
+    folder = tmp_path / "artifact"
+    found = published(job(), folder, base)
+    messages = [{"role": "user", "content": "Add 70"}, {"role": "assistant", "content": "Please 70"}]
+    rendered = AutoTokenizer.from_pretrained(folder).apply_chat_template(messages)["input_ids"]
+    with torch.no_grad():
+        model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        expected = model(torch.tensor([rendered])).logits[0, 0].item()
+    scorer = reward_model.load(folder, "pvc://out/artifact", found.digest, "cpu")
+    assert scorer.scores([(messages[:1], "Please 70")]) == [pytest.approx(expected, abs=1e-5)]
+
+    rows = [{"prompt": f"Add {n}", "chosen": f"Please {n}", "rejected": f"Go {n} away"} for n in range(70, 90)]
+    builders.json_lines(tmp_path / "rows.jsonl", rows)
+    config = builders.run(base, tmp_path / "rows.jsonl", method="reward", hyperparameters=SETTINGS)
+    prepared = task.prepare(config, Places(claims=tmp_path), Stop())
+    (pair,) = (row for row in [*prepared.training, *prepared.held_out_rows] if row.number == 1)
+    assert isinstance(pair, Pair)
+    assert [*pair.prompt, *pair.chosen] == rendered
 
 
 def test_a_damaged_reward_model_is_refused(job: Callable[..., Job], base: Path, tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def test_a_pair_is_a_prompt_and_two_answers_with_their_end(given: Given, method:
     assert isinstance(first, Pair)
     texts = [decode(ids) for ids in (first.prompt, first.chosen, first.rejected)]
     number = first.number - 1
-    assert texts == [ASKED.format(number), f"{2 * number}<|im_end|>", f"no {number}<|im_end|>"]
+    end = "<|im_end|>\n" if method == "reward" else "<|im_end|>"
+    assert texts == [ASKED.format(number), f"{2 * number}{end}", f"no {number}{end}"], "a score is read at the very end"
     assert (len(found.training), len(found.held_out_rows), len(found.held_out)) == (19, 1, 1)
     assert decode(found.held_out[0].token_ids).endswith(f"{2 * (found.held_out[0].number - 1)}<|im_end|>")
 

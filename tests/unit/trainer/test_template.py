@@ -200,7 +200,7 @@ def test_a_row_that_the_template_refuses_is_named(tokenizer: Any) -> None:
 
 def test_an_answer_is_what_stands_before_the_end_of_the_turn(tokenizer: Any) -> None:
     chat = ChatFormat(tokenizer, CHATML)
-    assert chat.answer(tokenizer(" 16 <|im_end|>\n<|im_start|>user")["input_ids"]) == "16"
+    assert chat.answer(tokenizer(" 16 <|im_end|>\n<|im_start|>user")["input_ids"]) == " 16 "
     assert tokenizer.decode(chat.question(TURNS[:1])) == (
         "<|im_start|>user\nDouble 2<|im_end|>\n<|im_start|>assistant\n"
     )

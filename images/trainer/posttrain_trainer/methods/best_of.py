@@ -93,7 +93,7 @@ def sampled(model: Any, job: Job, folder: Path) -> dict[int, list[str]]:
 
 def best(scored: Sequence[Sequence[Scored]], chosen: BestOf) -> list[Scored]:
     """The best answer that says something to each prompt, the first of equals, where it reaches the least score."""
-    spoken = [[answer for answer in answers if answer.answer] for answers in scored]
+    spoken = [[answer for answer in answers if answer.answer.strip()] for answers in scored]
     winners = [max(answers, key=lambda answer: answer.score) for answers in spoken if answers]
     kept = [winner for winner in winners if chosen.min_score is None or winner.score >= chosen.min_score]
     if not kept:

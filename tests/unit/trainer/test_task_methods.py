@@ -72,7 +72,7 @@ def test_a_pair_is_a_prompt_and_two_answers_with_their_end(given: Given, method:
     end = "<|im_end|>\n" if method == "reward" else "<|im_end|>"
     assert texts == [ASKED.format(number), f"{2 * number}{end}", f"no {number}{end}"], "a score is read at the very end"
     assert (len(found.training), len(found.held_out_rows), len(found.held_out)) == (19, 1, 1)
-    assert decode(found.held_out[0].token_ids).endswith(f"{2 * (found.held_out[0].number - 1)}<|im_end|>")
+    assert decode(found.held_out[0].token_ids).endswith(f"{2 * (found.held_out[0].number - 1)}{end}")
 
 
 def test_what_two_conversations_begin_with_is_the_prompt(given: Given) -> None:

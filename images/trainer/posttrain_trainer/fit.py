@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from posttrain_api.conditions import Reason
-from posttrain_trainer import evaluate, steps
+from posttrain_trainer import evaluate, output_layer, steps
 from posttrain_trainer.job import Job
 from posttrain_trainer.refusal import Refused
 
@@ -44,7 +44,8 @@ def run(build: Callable[[str], Trainer], job: Job) -> Any:
         training.remove_callback(PrinterCallback)
         for callback in (_Watch(job), *job.callbacks):
             training.add_callback(callback)
-        training.train()
+        with output_layer.on_learned_tokens():
+            training.train()
     job.stop.check(job.progress.place)
     _check_finite(job)
     training.model.gradient_checkpointing_disable()

@@ -5,6 +5,7 @@ computed and thrown away, so rows of one length go through the model together.
 """
 
 import sys
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,13 +66,13 @@ class Splitting(Trainer):
         self.limits = limits
         super().__init__(**arguments)
 
+    @abstractmethod
     def length(self, row: Row) -> int:
         """Tokens of a row in a batch whose longest it is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weights(self, part: Batch) -> Mapping[str, float]:
         """How many tokens or rows the LOSS of a part is a mean over, and each metric that is a mean over others."""
-        raise NotImplementedError
 
     def get_train_dataloader(self) -> Any:
         """Steps, each a batch for each of its parts."""

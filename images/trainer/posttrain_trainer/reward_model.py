@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging
 
-from posttrain_api.artifact import BaseReference, Manifest, Probe, files_digest, payload
+from posttrain_api.artifact import BaseReference, Manifest, Probe
 from posttrain_api.conditions import Reason
 from posttrain_trainer import batching, chat_template, export, probe
 from posttrain_trainer import tokenizer as tokenizers
@@ -86,19 +86,17 @@ def manifest(
     model: Any, chat: ChatFormat, folder: Path, *, base: BaseReference, recipe_digest: str, parents: list[str]
 ) -> Manifest:
     """The manifest of the folder that `write` filled; Refused where the model's scores are no numbers."""
-    files = payload(folder)
     conversations = probe.conversations(chat)
     found = scores(model, conversations, between=lambda: None)
     probe.check_numbers([found])
-    return Manifest(
+    return export.manifest(
+        folder,
         kind="reward-model",
         method="reward",
         base=base,
-        files=files,
-        weights_digest=files_digest(files),
         recipe_digest=recipe_digest,
         parents=parents,
-        end_of_turn_token_ids=list(chat.end_of_turn),
+        end_of_turn=chat.end_of_turn,
         dtype="float32",
         probes=[
             Probe(token_ids=token_ids, base=[], result=[round(score, 4)])

@@ -18,7 +18,7 @@ from posttrain_api.v1alpha1.methods import TRAINING
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_api.v1alpha1.training_run_status import DataReport
 from posttrain_api.v1alpha1.tuning import MOVES_THE_BASE, Lora, Osft
-from posttrain_trainer import base, chat_template, data, facts, formats, named_models, prompts, split, steps
+from posttrain_trainer import adapters, base, chat_template, data, facts, formats, named_models, prompts, split, steps
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.base import Base
 from posttrain_trainer.data import Row, Rows
@@ -165,8 +165,8 @@ class _Preparation:
     @property
     def _combined(self) -> dict[str, Path]:
         """Folders of the adapters that a merge combines, by the names of their runs."""
-        sources = self._config.sources.items()
-        return {it.run: self._places.path(it.uri) for where, it in sources if where.startswith("merge.runs.")}
+        sources = adapters.to_merge(self._config) if self._recipe.merge else []
+        return {source.run: self._places.path(source.uri) for source in sources}
 
     def _encoded(self, chat: ChatFormat, rows: Rows) -> Mapping[int, Example | Answered]:
         """A row's number -> the row as tokens."""

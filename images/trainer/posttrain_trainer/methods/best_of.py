@@ -18,7 +18,7 @@ import torch
 from transformers import GenerationConfig
 
 from posttrain_api import uri
-from posttrain_api.artifact import ArtifactSummary, BaseReference, Manifest, digest_of, files_digest, payload
+from posttrain_api.artifact import ArtifactSummary, BaseReference, Manifest, digest_of
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import TrainingReport
 from posttrain_api.v1alpha1.methods import BestOf
@@ -173,17 +173,16 @@ def _published(job: Job, base: BaseReference, scored: Sequence[Sequence[Scored]]
 
 
 def _manifest(job: Job, base: BaseReference, folder: Path) -> Manifest:
-    files = payload(folder)
-    return Manifest(
+    return export.manifest(
+        folder,
         kind="dataset",
         method="bestOf",
         base=base,
-        files=files,
-        weights_digest=files_digest(files),
         recipe_digest=digest_of(job.recipe.to_json()),
         parents=job.config.parents,
-        end_of_turn_token_ids=list(job.task.chat.end_of_turn),
+        end_of_turn=job.task.chat.end_of_turn,
         dtype=job.precision.dtype,
+        probes=[],
     )
 
 

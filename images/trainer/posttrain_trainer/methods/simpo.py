@@ -26,28 +26,11 @@ def trainer(model: Any, job: Job, folder: str) -> CPOTrainer:
     }
     return _Trainer(
         model=model,
-        args=CPOConfig(
-            **fit.arguments(job, folder, sequences=2),
-            **own,
-            max_length=job.task.longest,
-            remove_unused_columns=False,
-        ),
+        args=CPOConfig(**sides.arguments(job, folder), **own),
         train_dataset=sides.dataset(job.task.training),
         processing_class=job.task.chat.tokenizer,
     )
 
 
-class _Trainer(CPOTrainer):
-    """Takes the rows as they are, and counts their tokens."""
-
-    num_tokens = 0
-
-    def tokenize_row(self, feature: dict[str, Any], *_: Any) -> dict[str, Any]:
-        return feature
-
-    def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any) -> Any:
-        self.num_tokens += sides.num_tokens(inputs)
-        return super().training_step(model, inputs, *rest)
-
-    def log(self, logs: dict[str, float], *rest: Any) -> None:
-        super().log({**logs, "num_tokens": self.num_tokens}, *rest)
+class _Trainer(sides.Counting, CPOTrainer):
+    """TRL's, on rows that are tokens already."""

@@ -1,5 +1,6 @@
 """The training of one run from beginning to end: load, measure, train, measure again, publish."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -19,6 +20,18 @@ from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.publication import Publication
 from posttrain_trainer.refusal import Refused, Stop
+
+_LEARN: Mapping[str, Callable[[Any, Job], Any]] = {
+    "sft": sft.train,
+    "dpo": dpo.train,
+    "simpo": simpo.train,
+    "orpo": orpo.train,
+    "kto": kto.train,
+    "reward": reward.train,
+    "distill": distill.train,
+    "merge": merge.combined,
+}
+"""Method -> how a tuned model learns; bestOf has its own way."""
 
 
 def train(config: RunConfig, places: Places, progress: Progress, stop: Stop) -> TrainingReport:
@@ -75,7 +88,7 @@ def _kept(tuned: Any, job: Job, keeper: Keeper | None, watch: Watch | None) -> A
     # The keeper is told of the end first: it publishes the last weights, before the watch restores the best.
     job.callbacks.extend(callback for callback in (keeper, watch) if callback is not None)
     try:
-        trained = _learned(tuned, job)
+        trained = _LEARN[job.recipe.method](tuned, job)
     except Refused as error:
         if error.reason is Reason.TRAINING_DIVERGED and keeper is not None and watch is not None:
             keeper.keep_best()
@@ -93,29 +106,6 @@ def _named(result: str, keeper: Keeper | None, watch: Watch | None) -> list[Name
     if keeper is not None:
         return keeper.named(result)
     return [NamedCheckpoint(name="best", digest=result)] if watch is not None else []
-
-
-def _learned(tuned: Any, job: Job) -> Any:
-    """The model after its method's training."""
-    match job.recipe.method:
-        case "sft":
-            return sft.train(tuned, job)
-        case "dpo":
-            return dpo.train(tuned, job)
-        case "simpo":
-            return simpo.train(tuned, job)
-        case "orpo":
-            return orpo.train(tuned, job)
-        case "kto":
-            return kto.train(tuned, job)
-        case "reward":
-            return reward.train(tuned, job)
-        case "distill":
-            return distill.train(tuned, job)
-        case "merge":
-            return merge.combined(tuned, job)
-        case method:
-            raise AssertionError(f"{method} has its own way")
 
 
 def _measured(when: Literal["before", "after"], model: Any, job: Job) -> Measurement:

@@ -50,6 +50,8 @@ class Reason(StrEnum):
     TEACHER_INVALID = "TeacherInvalid"
     ADAPTERS_DIFFER = "AdaptersDiffer"
     TUNING_UNSUPPORTED = "TuningUnsupported"
+    REWARD_INVALID = "RewardInvalid"
+    PACKAGE_MISSING = "PackageMissing"
     MERGE_FAILED = "MergeFailed"
     # failed: what happened
     OUT_OF_MEMORY = "OutOfMemory"
@@ -65,7 +67,15 @@ class Reason(StrEnum):
     ARTIFACT_MISSING = "ArtifactMissing"
     OUTPUT_UNWRITABLE = "OutputUnwritable"
     NO_EFFECT = "NoEffect"
+    REWARD_FAILED = "RewardFailed"
     JOB_DELETED = "JobDeleted"
+    # health of reinforcement learning: types of conditions too
+    NO_SIGNAL = "NoSignal"
+    ENTROPY_COLLAPSED = "EntropyCollapsed"
+    KL_DRIFT = "KLDrift"
+    REWARD_HACKING = "RewardHacking"
+    LENGTH_EXPLOSION = "LengthExplosion"
+    POLICY_MISMATCH = "PolicyMismatch"
     # adapters
     ADAPTER_NOT_FOUND = "AdapterNotFound"
     DIGEST_MISMATCH = "DigestMismatch"

@@ -117,9 +117,22 @@ class patch_of:
     model: type[Model]
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        properties = self.model.model_json_schema(by_alias=True)["properties"]
+        whole = self.model.model_json_schema(by_alias=True)
+        properties = _inlined(whole["properties"], whole.get("$defs", {}))
         optional = {name: {k: v for k, v in schema.items() if k != "default"} for name, schema in properties.items()}
         return {"type": "object", "properties": optional}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema in which no part refers to another."""
+    if isinstance(schema, list):
+        return [_inlined(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        named = definitions[schema["$ref"].removeprefix("#/$defs/")]
+        schema = {**named, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return {key: _inlined(value, definitions) for key, value in schema.items()}
 
 
 def list_map(*keys: str, max_items: int, **extra: Any) -> FieldInfo:

@@ -12,6 +12,7 @@ from posttrain_api.conditions import Reason
 from posttrain_api.meta import KeyReference
 from posttrain_api.model import Model
 from posttrain_api.uri import WritableUri
+from posttrain_api.v1alpha1.health import HealthFinding
 from posttrain_api.v1alpha1.training_run import Checkpoints, Recipe
 from posttrain_api.v1alpha1.training_run_status import (
     DataReport,
@@ -24,6 +25,19 @@ from posttrain_api.v1alpha1.training_run_status import (
 )
 
 CONTAINER = "trainer"
+REWARDS_CONTAINER = "rewards"
+"""The native sidecar that runs reward code which is not ours."""
+REWARDS_FOLDER = PurePosixPath("/run/posttrain-rewards")
+REWARDS_SOCKET = REWARDS_FOLDER / "socket"
+"""Where it listens, in a folder that it shares with the trainer."""
+ROLLOUT_CONTAINER = "rollout"
+"""The native sidecar that answers with vLLM, for rollout.mode server."""
+ROLLOUT_PORT = 8100
+"""Where it listens, on the pod's own loopback address only."""
+ROLLOUT_FOLDER = PurePosixPath("/run/posttrain-rollout")
+"""Where the trainer puts adapters for it."""
+TOKENS_FOLDER = PurePosixPath("/etc/posttrain/tokens")
+"""The token of environment.rewards.N.http is the file TOKENS_FOLDER/N/token."""
 STATUS_PORT = 9400
 """GET /status is a TrainerStatus, GET /metrics is for Prometheus."""
 RUN_FOLDER = PurePosixPath("/etc/posttrain/run")
@@ -160,6 +174,8 @@ class TrainerStatus(Model):
     """The latest metrics, such as loss."""
     checkpoints: Annotated[list[NamedCheckpoint], Field(max_length=16)] = []
     """Named results that are published already, the newest last."""
+    health: Annotated[list[HealthFinding], Field(max_length=8)] = []
+    """The rules of health that are broken now."""
     updated_at: datetime
     """When something of this changed last."""
 
@@ -196,6 +212,8 @@ class TrainingReport(Model):
     """Named results, the newest last."""
     metrics: Metrics
     """The last training metrics."""
+    health: Annotated[list[HealthFinding], Field(max_length=8)] = []
+    """The rules of health that were broken at the end."""
     evaluation: EvaluationResult
     """The measurement before and after."""
     dataset_digest: str

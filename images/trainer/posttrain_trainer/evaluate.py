@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,10 +95,17 @@ def _scored(job: Job, rows: Sequence[Prompt], answered: Sequence[Answer], metric
     }
     if "exactMatch" in metrics:
         found["exactMatch"] = _exact_match(rows, answered)
-    if "reward" in metrics:
-        texts = [answer.text for answer in answered]
-        found["reward"] = finite(statistics.fmean(job.scorer.scores(list(zip(rows, texts, strict=True)))))
+    if not {"reward", "success"}.isdisjoint(metrics):
+        scores = job.scorer.score([(row, answer.text) for row, answer in zip(rows, answered, strict=True)])
+        found["reward"] = _mean(score.total for score in scores)
+        found["success"] = _mean(score.success for score in scores)
     return found
+
+
+def _mean(scores: Iterable[float | None]) -> float | None:
+    """Of those that there are; None where there is none."""
+    known = [score for score in scores if score is not None]
+    return finite(statistics.fmean(known)) if known else None
 
 
 def _exact_match(rows: Sequence[Prompt], answered: Sequence[Answer]) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import takewhile
 from typing import Any
 
-from posttrain_api.v1alpha1.methods import PAIRS
+from posttrain_api.v1alpha1.methods import PAIRS, RL
 from posttrain_trainer.data import Message, Parse, Row, named_type
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -27,7 +27,9 @@ def of(method: str) -> Parse:
     """How a row of a method is read."""
     if method in PAIRS:
         return pair
-    return {"kto": labelled, "distill": prompt, "bestOf": prompt}.get(method, conversation)
+    if method in (*RL, "distill", "bestOf"):
+        return prompt
+    return labelled if method == "kto" else conversation
 
 
 def conversation(number: int, value: Mapping[str, Any]) -> Row:
@@ -58,7 +60,7 @@ def labelled(number: int, value: Mapping[str, Any]) -> Row:
 
 
 def prompt(number: int, value: Mapping[str, Any]) -> Row:
-    """A row of distill and bestOf: a prompt, or a row of sft without its last answer."""
+    """A row of distill, bestOf, grpo, rloo and ppo: a prompt, or a row of sft without its last answer."""
     column = "gold" if value.get("gold") is not None else "completion"
     gold = None if value.get(column) is None else _gold(value, column)
     asked, answer = (_prompt(value), None) if value.get("prompt") is not None else _asked(number, value)

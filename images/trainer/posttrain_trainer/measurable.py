@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Sequence
 
 from posttrain_api.conditions import Reason
+from posttrain_api.v1alpha1.environment import COMPARED_WITH_GOLD
 from posttrain_api.v1alpha1.evaluation import GENERATED
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_trainer import report
@@ -58,10 +59,11 @@ def _preference_problem(task: Task) -> str | None:
 def _answer_problem(metric: str, recipe: Recipe, rows: Sequence[Prompt]) -> str | None:
     if not rows:
         return "needs held-out rows that ask something: give evaluation.dataset rows with a prompt"
-    rewards = recipe.environment.rewards if metric == "reward" else []
-    if metric == "reward" and not rewards:
+    is_scored = metric in ("reward", "success")
+    rewards = recipe.environment.rewards if is_scored else []
+    if is_scored and not rewards:
         return "needs a score: give environment.rewards, such as builtin: exact"
-    needs_gold = metric == "exactMatch" or any(reward.builtin for reward in rewards)
+    needs_gold = metric == "exactMatch" or any(r.builtin in COMPARED_WITH_GOLD for r in rewards)
     without = next((row for row in rows if row.gold is None), None)
     if needs_gold and without is not None:
         return f"needs the right answer and row {without.number} has none: give its completion or gold"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from posttrain_api.v1alpha1.environment import Reward
+from posttrain_api.v1alpha1.environment import COMPARED_WITH_GOLD, Reward
 from posttrain_trainer import data
 from posttrain_trainer.data import Message, Row, Rows
 from posttrain_trainer.template import ChatFormat
@@ -44,7 +44,7 @@ def questions(chat: ChatFormat, rows: Rows) -> list[Question]:
 
 def check_gold(rows: Rows, rewards: Sequence[Reward]) -> None:
     """Refused where a reward compares with the right answer and a prompt has none."""
-    builtin = next((reward.builtin for reward in rewards if reward.builtin), None)
+    builtin = next((reward.builtin for reward in rewards if reward.builtin in COMPARED_WITH_GOLD), None)
     if builtin is None:
         return
     problems = data.Problems(rows.name)

@@ -1,18 +1,33 @@
-"""How an answer is scored: environment.rewards with the reward models that they name."""
+"""How an answer is scored: environment.rewards with all that they name, ready to score."""
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig
-from posttrain_api.v1alpha1.environment import Reward
-from posttrain_trainer import reward_model, rewards
+from posttrain_api.v1alpha1.environment import COMPARED_WITH_GOLD, Reward
+from posttrain_trainer import reward_model
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 from posttrain_trainer.reward_model import RewardModel
+from posttrain_trainer.rewards import builtin, names
 
 Answered = tuple[Prompt, str]
 """A prompt and an answer to it."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the rewards say of one answer."""
+
+    each: Mapping[str, float | None]
+    """Name of a reward -> its score without its weight; None where it says nothing."""
+    total: float | None
+    """The sum of weight * score over those that teach; None where none of them says anything."""
+    success: float | None
+    """The mean of those with role success; None where none of them says anything."""
 
 
 class Scorer:
@@ -20,26 +35,42 @@ class Scorer:
 
     def __init__(self, config: RunConfig, places: Places, device: str) -> None:
         """Loads the reward models; Refused where one is not there whole."""
-        self._rewards = config.recipe.environment.rewards
+        self.rewards: Mapping[str, Reward] = names.named(config.recipe.environment.rewards)
+        """Name of a reward -> the reward, in the order of the recipe."""
         self._models = {
-            place: _reward_model(config, f"environment.rewards.{place}", places, device)
-            for place, reward in enumerate(self._rewards)
+            name: _reward_model(config, f"environment.rewards.{place}", places, device)
+            for place, (name, reward) in enumerate(self.rewards.items())
             if reward.model is not None
         }
 
-    def scores(self, answered: Sequence[Answered]) -> list[float]:
-        """The sum of weight * score of each answer; Refused where the right answer is needed and is not known."""
-        totals = [0.0] * len(answered)
-        for place, reward in enumerate(self._rewards):
-            found = self._of(place, reward, answered)
-            totals = [total + score for total, score in zip(totals, found, strict=True)]
-        return totals
+    def score(self, answered: Sequence[Answered]) -> list[Scores]:
+        """What each reward says of each answer; Refused where a row lacks what one of them needs."""
+        found = {name: self._of(name, reward, answered) for name, reward in self.rewards.items()}
+        return [self._together({name: found[name][place] for name in found}) for place in range(len(answered))]
 
-    def _of(self, place: int, reward: Reward, answered: Sequence[Answered]) -> list[float]:
-        if place not in self._models:
-            return [rewards.score([reward], answer, _gold(prompt, place, reward)) for prompt, answer in answered]
-        found = self._models[place].scores([(prompt.messages, answer) for prompt, answer in answered])
-        return [reward.weight * score for score in found]
+    def scores(self, answered: Sequence[Answered]) -> list[float]:
+        """The sum of weight * score of each answer, over those that teach; 0 where none of them says anything."""
+        return [scores.total or 0.0 for scores in self.score(answered)]
+
+    def _together(self, each: Mapping[str, float | None]) -> Scores:
+        teaching = [
+            reward.weight * score
+            for name, reward in self.rewards.items()
+            if reward.teaches and (score := each[name]) is not None
+        ]
+        succeeding = [
+            score for name, reward in self.rewards.items() if not reward.teaches and (score := each[name]) is not None
+        ]
+        return Scores(
+            each,
+            total=sum(teaching) if teaching else None,
+            success=statistics.fmean(succeeding) if succeeding else None,
+        )
+
+    def _of(self, name: str, reward: Reward, answered: Sequence[Answered]) -> list[float | None]:
+        if name in self._models:
+            return list(self._models[name].scores([(prompt.messages, answer) for prompt, answer in answered]))
+        return [_builtin(name, reward, prompt, answer) for prompt, answer in answered]
 
 
 def _reward_model(config: RunConfig, key: str, places: Places, device: str) -> RewardModel:
@@ -52,11 +83,11 @@ def _reward_model(config: RunConfig, key: str, places: Places, device: str) -> R
     return reward_model.load(places.path(source.uri), source.uri, source.digest, device)
 
 
-def _gold(prompt: Prompt, place: int, reward: Reward) -> str:
-    if prompt.gold is None:
+def _builtin(name: str, reward: Reward, prompt: Prompt, answer: str) -> float | None:
+    if prompt.gold is None and reward.builtin in COMPARED_WITH_GOLD:
         raise Refused(
             Reason.DATASET_INVALID,
-            f"row {prompt.number}: environment.rewards.{place} {reward.builtin} compares with the right answer, and "
-            "the row has none: write it as completion or gold",
+            f"row {prompt.number}: reward {name} compares with the right answer, and the row has none: write it as "
+            "completion or gold",
         )
-    return prompt.gold
+    return builtin.score(reward, answer, prompt.gold, prompt.columns)

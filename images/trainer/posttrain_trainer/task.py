@@ -14,7 +14,7 @@ from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.v1alpha1.environment import Dataset
 from posttrain_api.v1alpha1.evaluation import GENERATED
-from posttrain_api.v1alpha1.methods import TRAINING
+from posttrain_api.v1alpha1.methods import RL, TRAINING
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_api.v1alpha1.training_run_status import DataReport
 from posttrain_api.v1alpha1.tuning import MOVES_THE_BASE, Lora, Osft
@@ -44,8 +44,8 @@ class Task:
     held_out: list[Example]
     """The held-out rows as texts with their right answer: the chosen, the desirable or the gold one."""
     questions: list[Question]
-    """The held-out rows to answer; none where no metric needs an answer, and for distill and bestOf, whose
-    held_out_rows are the questions."""
+    """The held-out rows to answer; none where no metric needs an answer, and for distill, bestOf, grpo, rloo and
+    ppo, whose held_out_rows are the questions."""
     dataset_digest: str
     evaluation_digest: str | None
     """None where the held-out rows were taken out of the training data."""
@@ -199,12 +199,12 @@ class _Preparation:
         if method == "kto":
             split.check_labels(parts.training.rows, f"{rows.name}, without the rows that are held out")
             split.check_labels(parts.held_out.rows, f"{parts.held_out.name}, the rows that are held out")
-        if method == "bestOf":
+        if method in (*RL, "bestOf"):
             check_gold(rows, self._recipe.environment.rewards)
         return parts
 
     def _questions(self, chat: ChatFormat, held_out: Rows) -> list[Question]:
-        is_prompt = self._recipe.method in ("distill", "bestOf")
+        is_prompt = self._recipe.method in (*RL, "distill", "bestOf")
         return [] if is_prompt or GENERATED.isdisjoint(self._recipe.evaluation.metrics) else questions(chat, held_out)
 
     def _retained(self, chat: ChatFormat, rows: Rows | None) -> Sequence[Example]:
@@ -239,7 +239,7 @@ def _check_layers(model: Base, lora: Lora) -> None:
 
 
 def _answer_room(recipe: Recipe) -> int:
-    block = recipe.distill or recipe.best_of
+    block = recipe.distill or recipe.best_of or recipe.grpo or recipe.rloo or recipe.ppo
     return block.max_completion_tokens if block else 0
 
 

@@ -9,7 +9,7 @@ from posttrain_api.model import Check, Model, exactly_one, patch_of
 from posttrain_api.uri import ReadableUri
 from posttrain_api.v1alpha1.environment import Dataset
 from posttrain_api.v1alpha1.hyperparameters import Hyperparameters
-from posttrain_api.v1alpha1.methods import Dpo, Kto, Orpo, RewardTraining, SimPo
+from posttrain_api.v1alpha1.methods import RL, Dpo, Grpo, Kto, Orpo, Ppo, RewardTraining, Rloo, SimPo
 
 OWN_METRICS = (
     "loss",
@@ -18,6 +18,7 @@ OWN_METRICS = (
     "preferenceAccuracy",
     "divergence",
     "reward",
+    "success",
     "stopRate",
     "repetition",
     "meanTokens",
@@ -25,7 +26,7 @@ OWN_METRICS = (
 LM_EVAL = "lm-eval:"
 RETENTION = "retention."
 """What the name of a metric on the retention dataset begins with."""
-GENERATED = frozenset({"exactMatch", "reward", "stopRate", "repetition", "meanTokens"})
+GENERATED = frozenset({"exactMatch", "reward", "success", "stopRate", "repetition", "meanTokens"})
 """Metrics for which the model answers the held-out rows."""
 RETAINED = frozenset({"loss", "tokenAccuracy", "exactMatch"})
 """Metrics that are measured on the retention dataset too."""
@@ -95,6 +96,12 @@ class Patch(Model):
     """Settings of kto to replace."""
     reward: Annotated[dict[str, Any], patch_of(RewardTraining)] | None = None
     """Settings of reward to replace."""
+    grpo: Annotated[dict[str, Any], patch_of(Grpo)] | None = None
+    """Settings of grpo to replace."""
+    rloo: Annotated[dict[str, Any], patch_of(Rloo)] | None = None
+    """Settings of rloo to replace."""
+    ppo: Annotated[dict[str, Any], patch_of(Ppo)] | None = None
+    """Settings of ppo to replace."""
 
 
 class OnFailure(Model):
@@ -167,13 +174,14 @@ class Evaluation(Model):
         | None
     ) = None
     """Left out, what the method is judged by: loss and tokenAccuracy for sft and merge, preferenceAccuracy for pairs,
-    that and loss for kto, divergence for distill, reward for bestOf.
+    that and loss for kto, divergence for distill, reward for grpo, rloo, ppo and bestOf.
     loss: nats per trained token. tokenAccuracy: share of trained tokens that are the likeliest. exactMatch: share of
     rows whose last answer is generated to the letter (greedy). preferenceAccuracy: share of pairs whose chosen answer
     is likelier per token, or scores higher under a reward model; with kto's rows, of all pairs of a desirable and an
     undesirable row. divergence: nats per token from the teacher. reward: mean score of the generated answers by
-    environment.rewards. stopRate: share of answers that end by themselves. repetition: share of an answer's four-token
-    sequences that occurred in it before. meanTokens: length of an answer. lm-eval:<task>: that task's first metric."""
+    environment.rewards. success: mean score by those of role success. stopRate: share of answers that end by
+    themselves. repetition: share of an answer's four-token sequences that occurred in it before. meanTokens: length of
+    an answer. lm-eval:<task>: that task's first metric."""
     max_completion_tokens: Annotated[int, Field(ge=1, le=65536)] = 256
     """Longest answer that is generated for a metric or a sample prompt, in tokens."""
     retention: Retention | None = None
@@ -206,6 +214,7 @@ def default_metrics(method: str) -> list[str]:
         "kto": ["loss", "preferenceAccuracy"],
         "distill": ["divergence"],
         "bestOf": ["reward"],
+        **{name: ["reward"] for name in RL},
         "sft": ["loss", "tokenAccuracy"],
         "merge": ["loss", "tokenAccuracy"],
     }.get(method, ["preferenceAccuracy"])
@@ -217,6 +226,6 @@ def possible_metrics(method: str) -> frozenset[str]:
         return frozenset({"preferenceAccuracy"})
     if method == "bestOf":
         return frozenset({"reward"})
-    answers = frozenset({"loss", "tokenAccuracy", "exactMatch", "reward", "stopRate", "repetition", "meanTokens"})
+    answers = frozenset({"loss", "tokenAccuracy"}) | GENERATED
     extra = {"distill": "divergence"}.get(method, "preferenceAccuracy")
-    return answers if method in ("sft", "merge") else answers | {extra}
+    return answers if method in ("sft", "merge", *RL) else answers | {extra}

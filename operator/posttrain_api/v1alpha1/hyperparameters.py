@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from posttrain_api.model import Check, Model
+from posttrain_api.v1alpha1.methods import RL
 
 
 class Hyperparameters(Model):
@@ -30,8 +31,8 @@ class Hyperparameters(Model):
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     """Highest learning rate; left out, it depends on method and tuning: 2e-4 for sft with LoRA, 5e-6 for dpo with
     LoRA."""
-    effective_batch_size: Annotated[int, Field(ge=1, le=65536)] = 16
-    """Rows in each optimizer step, over all GPUs."""
+    effective_batch_size: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """Rows in each optimizer step, over all GPUs; for grpo, rloo and ppo answers. Left out: 16, for these 64."""
     max_tokens_per_gpu: Annotated[int, Field(ge=8, le=16_777_216)] | None = None
     """Tokens that go through the model at once, padding included: rows of similar length, as many as stay below it. It
     changes memory and speed, never the step: that is always effectiveBatchSize rows, and its loss a mean over all of
@@ -61,6 +62,7 @@ class ResolvedHyperparameters(Hyperparameters):
     """Hyperparameters with nothing left to decide."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)]
+    effective_batch_size: Annotated[int, Field(ge=1, le=65536)]
 
 
 def learning_rate(method: str, *, tuning: str) -> float:
@@ -79,6 +81,9 @@ _LEARNING_RATES = {
     "kto": (5e-6, 5e-7),
     "reward": (1e-4, 1e-5),
     "distill": (1e-4, 1e-5),
+    "grpo": (1e-5, 1e-6),
+    "rloo": (1e-5, 1e-6),
+    "ppo": (1e-5, 1e-6),
 }
 """Method -> with LoRA, with whole weights."""
 
@@ -86,3 +91,8 @@ _LEARNING_RATES = {
 def epochs(method: str) -> float:
     """The usual number of passes over the data."""
     return 3.0 if method == "sft" else 1.0
+
+
+def effective_batch_size(method: str) -> int:
+    """The usual number of rows, or of a model's own answers, in a step."""
+    return 64 if method in RL else 16

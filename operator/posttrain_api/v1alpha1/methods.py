@@ -8,12 +8,14 @@ from posttrain_api.model import Check, Model, exactly_one
 from posttrain_api.uri import ReadableUri
 from posttrain_api.v1alpha1.references import CheckpointReference
 
-Method = Literal["sft", "dpo", "simpo", "orpo", "kto", "reward", "distill", "bestOf", "merge"]
-TRAINING = frozenset({"sft", "dpo", "simpo", "orpo", "kto", "reward", "distill"})
+Method = Literal["sft", "dpo", "simpo", "orpo", "kto", "reward", "distill", "grpo", "rloo", "ppo", "bestOf", "merge"]
+TRAINING = frozenset({"sft", "dpo", "simpo", "orpo", "kto", "reward", "distill", "grpo", "rloo", "ppo"})
 """Methods that move weights in steps."""
 PAIRS = frozenset({"dpo", "simpo", "orpo", "reward"})
 """Methods that learn from a chosen and a rejected answer."""
-TUNED_BASE = frozenset({"dpo", "simpo", "kto"})
+RL = frozenset({"grpo", "rloo", "ppo"})
+"""Methods that learn from the scores of a model's own answers."""
+TUNED_BASE = frozenset({"dpo", "simpo", "kto", *RL})
 """Methods that need a base which follows instructions already; orpo and sft start from one that does not."""
 SPLIT_STEPS = frozenset({"sft", "dpo", "reward"})
 """Methods whose steps go through the model in parts of similar lengths."""
@@ -129,6 +131,101 @@ class Distill(Model):
     """Temperature of the answers."""
     beta: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Divergence from the teacher: 0 is the forward, 1 the reverse KL, between them is generalized Jensen-Shannon."""
+
+
+GrpoLoss = Literal["grpo", "dapo", "dr_grpo", "bnpo", "gspo", "cispo", "sapo"]
+
+
+class Rollout(Model):
+    """How the model answers while it learns."""
+
+    mode: Literal["transformers", "colocate", "server"] | None = None
+    """transformers: with the weights that are trained. colocate: vLLM on the trainer's GPU. server: vLLM in a container
+    of its own beside the trainer, which gets the adapter of each step. Left out: colocate where there are a GPU and
+    vLLM, else transformers."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Share of a GPU's memory that vLLM takes, with colocate and server."""
+    server_gpus: Annotated[int, Field(ge=0, le=16)] = 1
+    """With server: GPUs of that container; 0: it answers on the CPU."""
+
+
+class Curriculum(Model):
+    """What happens to prompts that teach nothing."""
+
+    action: Literal["Drop", "DownWeight"] = "Drop"
+    """Drop: a prompt whose answers were all right, or all wrong, is not asked again. DownWeight: it is asked more
+    rarely."""
+    after: Annotated[int, Field(ge=1, le=1000)] = 2
+    """How often in succession that must have been so."""
+
+
+class _Answering(Model):
+    """What all methods have in common that learn from the scores of their own answers."""
+
+    max_completion_tokens: Annotated[int, Field(ge=1, le=65536)] = 512
+    """Longest answer, in tokens."""
+    temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Temperature of the answers."""
+    epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """By how much the probability of a token may change before it counts no more."""
+    num_iterations: Annotated[int, Field(ge=1, le=64)] = 1
+    """How often the same answers are learned from."""
+    rollout: Rollout = Rollout()
+    """How the model answers while it learns."""
+    curriculum: Curriculum | None = None
+    """What happens to prompts that are always or never solved; left out: nothing."""
+
+
+class Grpo(_Answering):
+    """Group relative policy optimization: an answer is good as far as it is better than the others to its prompt."""
+
+    group_size: Annotated[int, Field(ge=2, le=1024)] = 8
+    """Answers to each prompt."""
+    loss: GrpoLoss = "dapo"
+    """Which of its variants, by the name in its paper: each sets TRL's loss_type, importance sampling level and scaling
+    of rewards."""
+    beta: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Weight of the divergence from the start: higher stays closer."""
+    epsilon_high: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Upper bound, where it is another than epsilon; left out: 0.28 for dapo, 5.0 for cispo, else epsilon."""
+    steps_per_generation: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Optimizer steps that the answers of one generation are divided into."""
+    overlong_buffer_tokens: Annotated[int, Field(ge=0, le=65536)] | None = None
+    """In so many tokens before maxCompletionTokens an answer's score falls by up to 1; 0: it does not. Left out: a
+    fifth of maxCompletionTokens for dapo, else 0."""
+    dynamic_sampling_rounds: Annotated[int, Field(ge=0, le=64)] = 0
+    """Groups whose answers all score the same teach nothing: other prompts are asked in their place, so many times at
+    most for each generation; 0: never."""
+
+
+class Rloo(_Answering):
+    """REINFORCE leave one out: an answer is good as far as it is better than the mean of the others to its prompt."""
+
+    group_size: Annotated[int, Field(ge=2, le=1024)] = 8
+    """Answers to each prompt."""
+    beta: Annotated[float, Field(ge=0, le=100)] = 0.05
+    """Weight of the divergence from the start, a part of the score: higher stays closer."""
+    normalize_advantages: bool = False
+    """Scale the advantages of a batch to mean 0 and deviation 1."""
+
+
+class Ppo(_Answering):
+    """Proximal policy optimization: a value model says how good an answer may become, token by token."""
+
+    beta: Annotated[float, Field(ge=0, le=100)] = 0.05
+    """Weight of the divergence from the start, taken off the score of each token: higher stays closer."""
+    kl_target: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Change beta so that the divergence of an answer, in nats, stays about here; left out: beta stays."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Discount of what comes a token later."""
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """Generalized advantage estimation: 0 trusts the value model, 1 the score."""
+    value_coefficient: Annotated[float, Field(ge=0, le=100)] = 0.1
+    """Weight of the value model's loss."""
+    value_epsilon: Annotated[float, Field(gt=0, le=100)] = 0.2
+    """By how much a value may change before it counts no more."""
+    mini_batches: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Optimizer steps that the answers of one generation are divided into."""
 
 
 class BestOf(Model):

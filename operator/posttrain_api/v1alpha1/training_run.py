@@ -7,19 +7,30 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from posttrain_api.meta import ObjectMeta, PodResources, PodTemplate
 from posttrain_api.model import Check, Model, exactly_one, immutable, rule, rules
 from posttrain_api.uri import ReadableUri, WritableUri
-from posttrain_api.v1alpha1.environment import Environment
+from posttrain_api.v1alpha1.environment import Environment, Reward
 from posttrain_api.v1alpha1.evaluation import Evaluation, ResolvedEvaluation, default_metrics
-from posttrain_api.v1alpha1.hyperparameters import Hyperparameters, ResolvedHyperparameters, epochs, learning_rate
+from posttrain_api.v1alpha1.health import Health
+from posttrain_api.v1alpha1.hyperparameters import (
+    Hyperparameters,
+    ResolvedHyperparameters,
+    effective_batch_size,
+    epochs,
+    learning_rate,
+)
 from posttrain_api.v1alpha1.methods import (
+    RL,
     TRAINING,
     BestOf,
     Distill,
     Dpo,
+    Grpo,
     Kto,
     Merge,
     Method,
     Orpo,
+    Ppo,
     RewardTraining,
+    Rloo,
     Sft,
     SimPo,
 )
@@ -40,6 +51,9 @@ BLOCK_TYPES: dict[str, type[Model]] = {
     "kto": Kto,
     "reward": RewardTraining,
     "distill": Distill,
+    "grpo": Grpo,
+    "rloo": Rloo,
+    "ppo": Ppo,
     "best_of": BestOf,
     "merge": Merge,
 }
@@ -102,6 +116,12 @@ class Methods(Model):
     """Settings of reward."""
     distill: Distill | None = None
     """Settings of distill: the teacher."""
+    grpo: Grpo | None = None
+    """Settings of grpo."""
+    rloo: Rloo | None = None
+    """Settings of rloo."""
+    ppo: Ppo | None = None
+    """Settings of ppo."""
     best_of: BestOf | None = None
     """Settings of bestOf."""
     merge: Merge | None = None
@@ -119,6 +139,8 @@ class Recipe(Methods):
     """Exactly one for a method that trains, none for another."""
     hyperparameters: ResolvedHyperparameters
     evaluation: ResolvedEvaluation
+    health: Health | None = None
+    """For grpo, rloo and ppo."""
     output: Output
 
 
@@ -135,6 +157,7 @@ class TrainingRunSpec(Methods):
             immutable("hyperparameters"),
             *(immutable(name) for name in BLOCKS),
             immutable("evaluation"),
+            immutable("health"),
             immutable("preflight"),
             immutable("output"),
         )
@@ -143,20 +166,23 @@ class TrainingRunSpec(Methods):
 
     method: Method
     """How the model learns. sft: from answers. dpo, simpo, orpo: from pairs of a better and a worse answer. kto: from
-    answers that are good or bad on their own. reward: a scoring model from pairs. distill: from a teacher model.
-    bestOf: makes a dataset of a model's best answers. merge: combines adapters without training."""
+    answers that are good or bad on their own. reward: a scoring model from pairs. distill: from a teacher model. grpo,
+    rloo, ppo: from the scores of its own answers. bestOf: makes a dataset of a model's best answers. merge: combines
+    adapters without training."""
     base_model: BaseModelSource
     """The model that training starts from."""
     allow_untuned_base: bool = False
-    """dpo, simpo and kto refuse a base that was never tuned; true: they take it."""
+    """dpo, simpo, kto, grpo, rloo and ppo refuse a base that was never tuned; true: they take it."""
     environment: Environment
-    """The task: data and how a conversation is written."""
+    """The task: data, how a conversation is written and how an answer is scored."""
     tuning: Tuning = Tuning()
     """Which weights move; LoRA with its defaults where the method trains and nothing is said."""
     hyperparameters: Hyperparameters = Hyperparameters()
     """Numbers of the training."""
     evaluation: Evaluation = Evaluation()
     """How the result is judged."""
+    health: Health | None = None
+    """What follows where the training of grpo, rloo or ppo goes wrong."""
     preflight: Literal["Required", "Skip"] = "Required"
     """Required: a Job without GPU reads every row before a GPU is taken. Skip: train at once."""
     output: Output = Output()
@@ -189,21 +215,29 @@ class TrainingRunSpec(Methods):
         return Recipe(
             method=self.method,
             base_model=self.base_model,
-            environment=self.environment,
+            environment=self._environment(),
             tuning=self._tuning(),
             hyperparameters=self._resolved(hyperparameters, round),
             evaluation=self._evaluation(),
+            health=(self.health or Health()) if self.method in RL else None,
             output=self.output,
             **self._block(round),
         )
+
+    def _environment(self) -> Environment:
+        """A package scores its own rows where nothing else does."""
+        given = self.environment
+        is_open = given.dataset.package is not None and not given.rewards
+        return given.replace(rewards=[Reward(builtin="verifier")]) if is_open else given
 
     def _tuning(self) -> Tuning:
         is_said = any((self.tuning.lora, self.tuning.full, self.tuning.osft, self.tuning.prompt_tuning))
         return self.tuning if is_said or self.method not in TRAINING else Tuning(lora=Lora())
 
     def _resolved(self, given: dict[str, Any], round: int) -> ResolvedHyperparameters:
-        chosen = {"epochs": epochs(self.method)} if not {"epochs", "maxSteps"} & given.keys() else {}
+        chosen: dict[str, Any] = {"epochs": epochs(self.method)} if not {"epochs", "maxSteps"} & given.keys() else {}
         tuning = next(iter(self._tuning().to_json()), "lora")
+        chosen["effectiveBatchSize"] = effective_batch_size(self.method)
         rate = learning_rate(self.method, tuning=tuning) if self.method in TRAINING else 1.0
         # Each round after the first is another draw, also where nothing is patched.
         seed = (given.get("seed", Hyperparameters().seed) + round) % 2**32

@@ -4,10 +4,11 @@ from typing import Any
 
 from posttrain_api.model import Check
 from posttrain_api.v1alpha1.evaluation import LM_EVAL, RETENTION, default_metrics, possible_metrics
-from posttrain_api.v1alpha1.methods import SPLIT_STEPS, TRAINING, TUNED_BASE, WHOLE_STEP_LOSSES
+from posttrain_api.v1alpha1.hyperparameters import effective_batch_size
+from posttrain_api.v1alpha1.methods import RL, SPLIT_STEPS, TRAINING, TUNED_BASE, WHOLE_STEP_LOSSES
 from posttrain_api.v1alpha1.tuning import MOVES_THE_BASE
 
-BLOCKS = ("sft", "dpo", "simpo", "orpo", "kto", "reward", "distill", "bestOf", "merge")
+BLOCKS = ("sft", "dpo", "simpo", "orpo", "kto", "reward", "distill", "grpo", "rloo", "ppo", "bestOf", "merge")
 """Names of the methods' blocks in JSON: each is its method's own name."""
 _BASE_MOVERS = ("sft", "reward", "distill")
 
@@ -88,6 +89,21 @@ def _patches_its_method(name: str) -> Check:
         f"!has({patch}.{name})",
         lambda spec: spec.method == name or getattr(spec.evaluation.on_failure.patch, name) is None,
         f"evaluation.onFailure.patch.{name} is for method {name}: remove it",
+    )
+
+
+def _whole_groups(name: str) -> Check:
+    batch, size = "self.hyperparameters.effectiveBatchSize", f"self.{name}.groupSize"
+
+    def holds(spec: Any) -> bool:
+        block, given = getattr(spec, name), spec.hyperparameters.effective_batch_size
+        return block is None or (given or effective_batch_size(name)) % block.group_size == 0
+
+    return Check(
+        f"!has(self.{name}) || (has({batch}) ? {batch} : {effective_batch_size(name)}) % {size} == 0",
+        holds,
+        f"a step holds whole groups: make hyperparameters.effectiveBatchSize, {effective_batch_size(name)} where it is "
+        f"left out, a multiple of {name}.groupSize",
     )
 
 
@@ -173,12 +189,13 @@ SPEC_CHECKS = (
             or spec.base_model.tuned
             or spec.allow_untuned_base
         ),
-        "dpo, simpo and kto need a base that follows instructions: start from an sft run by baseModel.fromRun, or say "
-        "baseModel.tuned: true, or allowUntunedBase: true",
+        "dpo, simpo, kto, grpo, rloo and ppo need a base that follows instructions: start from an sft run by "
+        "baseModel.fromRun, or say baseModel.tuned: true, or allowUntunedBase: true",
     ),
     Check(
-        "self.method != 'kto' || self.hyperparameters.effectiveBatchSize >= 2",
-        lambda spec: spec.method != "kto" or spec.hyperparameters.effective_batch_size >= 2,
+        "self.method != 'kto' || !has(self.hyperparameters.effectiveBatchSize) || "
+        "self.hyperparameters.effectiveBatchSize >= 2",
+        lambda spec: spec.method != "kto" or (spec.hyperparameters.effective_batch_size or 2) >= 2,
         "kto compares the rows of a batch: make hyperparameters.effectiveBatchSize at least 2",
     ),
     Check(
@@ -187,13 +204,60 @@ SPEC_CHECKS = (
         "environment.dataset.fromRun holds answers that bestOf kept, which only sft learns from",
     ),
     Check(
-        "(self.method != 'bestOf' && !(has(self.evaluation) && has(self.evaluation.metrics) && 'reward' in "
-        "self.evaluation.metrics)) || (has(self.environment.rewards) && size(self.environment.rewards) > 0)",
+        f"!(self.method in {_listed(RL)} || self.method == 'bestOf') || has(self.environment.dataset.package) || "
+        "(has(self.environment.rewards) && self.environment.rewards.exists(r, r.role == 'reward'))",
         lambda spec: (
-            (spec.method != "bestOf" and "reward" not in (spec.evaluation.metrics or ()))
-            or bool(spec.environment.rewards)
+            spec.method not in {*RL, "bestOf"}
+            or spec.environment.dataset.package is not None
+            or any(reward.teaches for reward in spec.environment.rewards)
         ),
-        "bestOf and the metric reward score answers: write environment.rewards",
+        "grpo, rloo, ppo and bestOf learn from scores: write environment.rewards with one of role reward",
+    ),
+    Check(
+        "!(has(self.evaluation) && has(self.evaluation.metrics) && 'success' in self.evaluation.metrics) || "
+        "(has(self.environment.rewards) && self.environment.rewards.exists(r, r.role == 'success'))",
+        lambda spec: (
+            "success" not in (spec.evaluation.metrics or ())
+            or any(not reward.teaches for reward in spec.environment.rewards)
+        ),
+        "the metric success needs one of environment.rewards with role success",
+    ),
+    Check(
+        "!has(self.environment.rewards) || has(self.environment.dataset.package) || "
+        "!self.environment.rewards.exists(r, has(r.builtin) && r.builtin == 'verifier')",
+        lambda spec: (
+            spec.environment.dataset.package is not None
+            or all(reward.builtin != "verifier" for reward in spec.environment.rewards)
+        ),
+        "builtin verifier is the scoring of environment.dataset.package: name a package, or another reward",
+    ),
+    Check(
+        "!has(self.environment.tools) || self.method == 'grpo'",
+        lambda spec: spec.environment.tools is None or spec.method == "grpo",
+        "environment.tools works with grpo only: remove it",
+    ),
+    Check(
+        f"!has(self.health) || self.method in {_listed(RL)}",
+        lambda spec: spec.method in RL or spec.health is None,
+        "health watches grpo, rloo and ppo: remove it",
+    ),
+    *(_whole_groups(name) for name in ("grpo", "rloo")),
+    Check(
+        "!(has(self.tuning) && (has(self.tuning.osft) || has(self.tuning.promptTuning))) || "
+        f"!(self.method in {_listed(RL)})",
+        lambda spec: spec.method not in RL or (spec.tuning.osft is None and spec.tuning.prompt_tuning is None),
+        "grpo, rloo and ppo work with tuning.lora and tuning.full: write one of these",
+    ),
+    Check(
+        "!(has(self.evaluation) && has(self.evaluation.metrics) && 'reward' in self.evaluation.metrics) || "
+        "has(self.environment.dataset.package) || (has(self.environment.rewards) && "
+        "self.environment.rewards.exists(r, r.role == 'reward'))",
+        lambda spec: (
+            "reward" not in (spec.evaluation.metrics or ())
+            or spec.environment.dataset.package is not None
+            or any(reward.teaches for reward in spec.environment.rewards)
+        ),
+        "the metric reward scores answers: write environment.rewards",
     ),
     Check(
         f"self.method in {_listed(TRAINING)} || !(has(self.checkpoints) || (has(self.evaluation) && "
@@ -207,7 +271,7 @@ SPEC_CHECKS = (
         lambda spec: spec.method in TRAINING or spec.evaluation.on_failure.action == "Reject",
         "bestOf and merge train nothing that could be trained again: remove evaluation.onFailure",
     ),
-    _metrics(("sft", "merge")),
+    _metrics(("sft", "merge", "grpo", "rloo", "ppo")),
     _metrics(("dpo", "simpo", "orpo", "kto")),
     _metrics(("distill",)),
     _metrics(("reward",)),
@@ -216,6 +280,6 @@ SPEC_CHECKS = (
     _judged(("dpo", "simpo", "orpo", "reward")),
     _judged(("kto",)),
     _judged(("distill",)),
-    _judged(("bestOf",)),
-    *(_patches_its_method(name) for name in ("dpo", "simpo", "orpo", "kto", "reward")),
+    _judged(("grpo", "rloo", "ppo", "bestOf")),
+    *(_patches_its_method(name) for name in ("dpo", "simpo", "orpo", "kto", "reward", "grpo", "rloo", "ppo")),
 )

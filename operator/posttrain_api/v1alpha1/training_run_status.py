@@ -8,6 +8,7 @@ from pydantic import Field
 from posttrain_api.artifact import ArtifactSummary
 from posttrain_api.conditions import Condition
 from posttrain_api.model import Model, list_map
+from posttrain_api.v1alpha1.health import HealthFinding
 
 Metrics = dict[str, float | None]
 """Metric name -> value; null where it is not a number."""
@@ -61,7 +62,8 @@ class Estimate(Model):
     """Tokens in one pass that the loss counts. Where the model answers by itself (distill): at most, with every answer
     as long as it may be."""
     total_tokens: int
-    """Tokens in one pass, both answers of a pair with their prompt. For distill and bestOf: at most, likewise."""
+    """Tokens in one pass, both answers of a pair with their prompt. For distill, grpo, rloo, ppo and bestOf: at most,
+    likewise."""
     total_steps: int
     """Optimizer steps."""
     trainable_parameters: int
@@ -141,7 +143,8 @@ class Progress(Model):
     """How far the training is."""
 
     stage: str
-    """What the trainer does now: Loading, Evaluating, Training, Sampling (bestOf), Publishing."""
+    """What the trainer does now: Loading, Evaluating, Training, Sampling (bestOf, and the first answers of
+    grpo, rloo and ppo), Publishing."""
     step: int
     """Optimizer steps done; for bestOf prompts answered."""
     total_steps: int
@@ -277,6 +280,8 @@ class TrainingRunStatus(Model):
     """How far the training is."""
     metrics: Metrics | None = None
     """The trainer's latest metrics."""
+    health: Annotated[list[HealthFinding], Field(max_length=8)] = []
+    """The rules of spec.health that are broken; each is a condition too."""
     evaluation: EvaluationResult | None = None
     """The measurement before and after."""
     artifact: ArtifactSummary | None = None

@@ -30,6 +30,7 @@ def test_a_minimal_run_resolves_to_the_whole_recipe():
                 "maxInvalidShare": 0.05,
             },
             "rewards": [],
+            "allowNoSignal": False,
         },
         "tuning": {
             "lora": {

@@ -11,8 +11,7 @@ import torch
 from tests.unit.trainer import builders
 
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1.environment import Reward
-from posttrain_trainer import answers, batching, evaluate, measurable, model, preference, rewards, task
+from posttrain_trainer import answers, batching, evaluate, measurable, model, preference, task
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.answers import Answer
 from posttrain_trainer.data import Row, Rows
@@ -21,6 +20,7 @@ from posttrain_trainer.job import Job
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.scoring import Scorer
 from posttrain_trainer.template import ChatFormat
 
 ROWS = [
@@ -132,7 +132,9 @@ def test_an_answer_is_its_tokens_up_to_the_end_of_its_turn(chat: ChatFormat) -> 
     ],
 )
 def test_builtin_rewards(rewards_given: Sequence[dict[str, Any]], answer: str, gold: str, score: float) -> None:
-    assert rewards.score([Reward.model_validate(given) for given in rewards_given], answer, gold) == score
+    given = {"dataset": {"uri": "file:///rows.jsonl"}, "rewards": rewards_given}
+    scorer = Scorer(builders.run(Path("base"), Path("rows.jsonl"), environment=given), Places(), "cpu")
+    assert scorer.scores([(Prompt(1, [], array("i"), gold, {}), answer)]) == [score]
 
 
 def tokens(chat: ChatFormat, text: str) -> "array[int]":

@@ -1,0 +1,1 @@
+"""How an answer is scored: one file for each kind of reward."""

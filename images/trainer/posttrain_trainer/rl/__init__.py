@@ -1,0 +1,1 @@
+"""What grpo, rloo and ppo share: the model's own answers, their scores, and the watch over what they teach."""

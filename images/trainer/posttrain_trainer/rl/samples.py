@@ -1,0 +1,34 @@
+"""An answer that the model gave while it learned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from posttrain_trainer.examples import Prompt
+from posttrain_trainer.scoring import Scores
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer to a prompt."""
+
+    prompt: Prompt
+    text: str
+    """The answer without its end of turn."""
+    token_ids: Sequence[int]
+    """Its tokens with the end of turn, shape [length]. In a conversation of several turns what the tools said, too."""
+    log_probabilities: Sequence[float]
+    """Of each token under the distribution that it was drawn from, temperature included, shape [length]."""
+    has_ended: bool
+    """It ended by itself, and was not cut off."""
+    own: Sequence[int] | None = None
+    """1 where the model wrote the token itself, 0 where a tool did, shape [length]; None: everywhere 1."""
+    version: int = 0
+    """Optimizer steps that the weights had done which answered."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An answer with what the rewards say of it."""
+
+    sample: Sample
+    scores: Scores

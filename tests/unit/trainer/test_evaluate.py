@@ -133,7 +133,7 @@ def test_an_answer_is_its_tokens_up_to_the_end_of_its_turn(chat: ChatFormat) -> 
 )
 def test_builtin_rewards(rewards_given: Sequence[dict[str, Any]], answer: str, gold: str, score: float) -> None:
     given = {"dataset": {"uri": "file:///rows.jsonl"}, "rewards": rewards_given}
-    scorer = Scorer(builders.run(Path("base"), Path("rows.jsonl"), environment=given), Places(), "cpu")
+    scorer = Scorer(builders.run(Path("/base"), Path("/rows.jsonl"), environment=given), Places(), "cpu")
     assert scorer.scores([(Prompt(1, [], array("i"), gold, {}), answer)]) == [score]
 
 

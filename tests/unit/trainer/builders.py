@@ -90,6 +90,26 @@ def run(base: Path, dataset: Path, **spec: Any) -> RunConfig:
     return RunConfig(name="double", namespace="team", uid=UID, recipe=recipe)
 
 
+def rl_run(base: Path, dataset: Path, *, method: str = "grpo", **spec: Any) -> RunConfig:
+    """A run of three steps that learns from the numbers in its answers; keywords replace parts of its spec."""
+    environment = {
+        "dataset": {"uri": f"file://{dataset}"},
+        "chatTemplate": {"inline": CHATML},
+        "rewards": [{"builtin": "numeric"}],
+        "allowNoSignal": True,
+    }
+    wanted = {"environment": environment, "allowUntunedBase": True, "evaluation": {"maxCompletionTokens": 8}} | spec
+    wanted["hyperparameters"] = {
+        "maxSteps": 3,
+        "effectiveBatchSize": 8,
+        "learningRate": 0.01,
+        "maxLength": 128,
+    } | wanted.get("hyperparameters", {})
+    block = {"maxCompletionTokens": 8, **({} if method == "ppo" else {"groupSize": 4})}
+    wanted[method] = block | wanted.get(method, {})
+    return run(base, dataset, method=method, **wanted)
+
+
 def check_probes(loaded: Any, manifest: Manifest) -> None:
     """A model that was loaded by others' code gives the log probabilities that an artifact's manifest names."""
     import torch

@@ -118,7 +118,7 @@ class Publication:
 
     def _steps_planned(self) -> int:
         recipe = self._job.recipe
-        return steps.total(len(self._job.task.training), recipe.hyperparameters) if recipe.method in TRAINING else 0
+        return steps.planned(len(self._job.task.training), recipe) if recipe.method in TRAINING else 0
 
     def _beside(self, folder: Path, found: TrainingReport, before: Measurement, after: Measurement) -> None:
         config, task, progress = self._job.config, self._job.task, self._job.progress

@@ -13,6 +13,16 @@ from posttrain_trainer.refusal import Refused
 MAX_TOKENS_PER_MICRO_BATCH = 16384
 
 
+def planned(rows: int, recipe: Recipe) -> int:
+    """Optimizer steps that a recipe takes for so many rows; an epoch of ppo ends with a whole generation."""
+    chosen, block = recipe.hyperparameters, recipe.ppo
+    if block is None or chosen.max_steps is not None:
+        return total(rows, chosen)
+    assert chosen.epochs is not None
+    generations = math.ceil(chosen.epochs * per_epoch(rows, chosen.effective_batch_size * block.mini_batches))
+    return generations * block.mini_batches * block.num_iterations
+
+
 def total(rows: int, hyperparameters: Hyperparameters) -> int:
     """Optimizer steps for so many rows; the last, smaller batch of an epoch is a step too."""
     if hyperparameters.max_steps is not None:

@@ -224,7 +224,7 @@ class _Preparation:
         if self._recipe.method in TRAINING and count < batch_size:
             found.append(f"{count} rows are fewer than effectiveBatchSize {batch_size}: each epoch is one step")
         every = self._config.checkpoints.every_steps if self._config.checkpoints else 1
-        if every > 1 and every > (total := steps.total(count, self._recipe.hyperparameters)):
+        if every > 1 and every > (total := steps.planned(count, self._recipe)):
             found.append(f"checkpoints.everySteps {every} is more than all {total} steps: there will be no step-N")
         if positions is not None and longest > positions:
             found.append(f"rows have up to {longest} tokens, and the base was made for {positions}: lower maxLength")

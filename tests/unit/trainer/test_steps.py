@@ -6,33 +6,38 @@ from typing import Any
 import pytest
 import torch
 
-from posttrain_api.v1alpha1.hyperparameters import Hyperparameters
+from posttrain_api.v1alpha1.hyperparameters import ResolvedHyperparameters
+from posttrain_api.v1alpha1.training_run import TrainingRunSpec
 from posttrain_trainer import steps
 
 
+def numbers(**chosen: Any) -> ResolvedHyperparameters:
+    return ResolvedHyperparameters(**{"learning_rate": 1e-4, "effective_batch_size": 16, **chosen})
+
+
 def test_one_epoch_of_alpaca_52k_at_batch_16_is_3251_steps() -> None:
-    assert steps.total(52_002, Hyperparameters(epochs=1, effective_batch_size=16)) == 3_251
+    assert steps.total(52_002, numbers(epochs=1)) == 3_251
 
 
 @pytest.mark.parametrize(
     ("rows", "hyperparameters"),
     [
-        pytest.param(52_002, Hyperparameters(epochs=1), id="the last batch is smaller"),
-        pytest.param(52_002, Hyperparameters(epochs=3), id="several epochs"),
-        pytest.param(96, Hyperparameters(epochs=1), id="the batches come out even"),
-        pytest.param(97, Hyperparameters(epochs=2.5), id="half an epoch"),
-        pytest.param(97, Hyperparameters(epochs=0.01), id="less than a step"),
-        pytest.param(3, Hyperparameters(epochs=2), id="fewer rows than a batch"),
-        pytest.param(97, Hyperparameters(epochs=1.1, effective_batch_size=1), id="single rows"),
-        pytest.param(97, Hyperparameters(max_steps=12), id="steps are given"),
+        pytest.param(52_002, numbers(epochs=1), id="the last batch is smaller"),
+        pytest.param(52_002, numbers(epochs=3), id="several epochs"),
+        pytest.param(96, numbers(epochs=1), id="the batches come out even"),
+        pytest.param(97, numbers(epochs=2.5), id="half an epoch"),
+        pytest.param(97, numbers(epochs=0.01), id="less than a step"),
+        pytest.param(3, numbers(epochs=2), id="fewer rows than a batch"),
+        pytest.param(97, numbers(epochs=1.1, effective_batch_size=1), id="single rows"),
+        pytest.param(97, numbers(max_steps=12), id="steps are given"),
     ],
 )
 @pytest.mark.parametrize("longest", [8, 2048, 100_000], ids=["one micro-batch", "several", "of one row"])
-def test_transformers_takes_as_many_steps(rows: int, hyperparameters: Hyperparameters, longest: int) -> None:
+def test_transformers_takes_as_many_steps(rows: int, hyperparameters: ResolvedHyperparameters, longest: int) -> None:
     assert steps.total(rows, hyperparameters) == transformers_steps(rows, hyperparameters, longest)
 
 
-def transformers_steps(rows: int, hyperparameters: Hyperparameters, longest: int) -> int:
+def transformers_steps(rows: int, hyperparameters: ResolvedHyperparameters, longest: int) -> int:
     from transformers import Trainer
 
     micro_batch = steps.micro_batch_size(hyperparameters.effective_batch_size, longest)
@@ -49,6 +54,32 @@ def transformers_steps(rows: int, hyperparameters: Hyperparameters, longest: int
         num_examples=lambda _: rows,
     )
     return Trainer.set_initial_training_values(trainer, arguments, batches)[-1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "chosen", "block", "expected"),
+    [
+        pytest.param(128, {"epochs": 1}, {}, 8, id="every answer is learned from once"),
+        pytest.param(120, {"epochs": 1}, {}, 8, id="the last generation is filled up"),
+        pytest.param(128, {"epochs": 1}, {"numIterations": 3}, 24, id="several times"),
+        pytest.param(128, {"epochs": 1}, {"miniBatches": 4}, 8, id="in several steps"),
+        pytest.param(65, {"epochs": 1}, {"miniBatches": 4, "numIterations": 2}, 16, id="a large generation is filled"),
+        pytest.param(128, {"epochs": 0.3}, {"miniBatches": 4}, 4, id="less than a generation"),
+        pytest.param(128, {"maxSteps": 5}, {"miniBatches": 4}, 5, id="steps are given"),
+    ],
+)
+def test_ppo_takes_its_steps_in_whole_generations(
+    rows: int, chosen: dict[str, Any], block: dict[str, Any], expected: int
+) -> None:
+    spec = {
+        "method": "ppo",
+        "baseModel": {"uri": "file:///base", "tuned": True},
+        "environment": {"dataset": {"uri": "file:///rows.jsonl"}, "rewards": [{"builtin": "exact"}]},
+        "hyperparameters": {"effectiveBatchSize": 16, **chosen},
+        "ppo": block,
+        "output": {"uri": "pvc://out"},
+    }
+    assert steps.planned(rows, TrainingRunSpec.model_validate(spec).recipe()) == expected
 
 
 @pytest.mark.parametrize(

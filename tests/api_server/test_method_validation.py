@@ -14,6 +14,21 @@ GATE = {"gates": [{"metric": "exactMatch", "min": 0.5}]}
 RETENTION_GATE = {"gates": [{"metric": "retention.loss", "maxRegression": 0.1}]}
 STOPPING = {"earlyStopping": {"metric": "exactMatch"}}
 RUNS = [{"name": "one"}, {"name": "two"}]
+ROWS = {"uri": "pvc://data/train.jsonl"}
+PACKAGE = {"package": "reasoning-gym:leg_counting"}
+PYTHON = {"configMap": {"name": "code"}, "entrypoint": "rewards:score"}
+
+
+def environment(*rewards: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """An environment with these rewards."""
+    return {"environment": {"dataset": ROWS, "rewards": list(rewards), **more}}
+
+
+EXACT = environment({"builtin": "exact"})
+GRPO = {"method": "grpo", **FROM_RUN, **EXACT}
+RLOO = {**GRPO, "method": "rloo"}
+PPO = {**GRPO, "method": "ppo"}
+SERVER = {"rollout": {"mode": "server"}}
 
 
 def run(**spec: Any) -> dict[str, Any]:
@@ -41,6 +56,33 @@ def run(**spec: Any) -> dict[str, Any]:
         pytest.param(
             {"evaluation": {"metrics": ["lm-eval:arc_easy"], "lmEval": {"configMap": {"name": "tasks"}}}}, id="lm-eval"
         ),
+        pytest.param(GRPO, id="grpo"),
+        pytest.param({**RLOO, "rloo": {"groupSize": 4, **SERVER}}, id="rloo by a server"),
+        pytest.param({**PPO, "ppo": {"klTarget": 0.1}, "health": {"klDrift": "Stop"}}, id="ppo that is watched"),
+        pytest.param(
+            {**GRPO, "grpo": {"groupSize": 6}, "hyperparameters": {"effectiveBatchSize": 12}}, id="whole groups"
+        ),
+        pytest.param(
+            {
+                **GRPO,
+                **environment(
+                    {"builtin": "regex", "pattern": "[0-9]+", "weight": 0.1},
+                    {"builtin": "json_schema", "jsonSchema": {"type": "object", "required": ["answer"]}},
+                    {"python": {**PYTHON, "network": True}},
+                    {"http": {"url": "http://judge/score", "token": {"name": "judge", "key": "token"}}},
+                    {"builtin": "exact", "role": "success"},
+                    tools={"uri": "pvc://code/tools", "entrypoint": "tools:Calculator"},
+                ),
+                "evaluation": {"metrics": ["reward", "success"], "gates": [{"metric": "success", "minGain": 0.1}]},
+            },
+            id="every kind of reward",
+        ),
+        pytest.param(
+            {**GRPO, "environment": {"dataset": {**PACKAGE, "packageOptions": {"seed": 3, "animals": ["ant"]}}}},
+            id="a package that scores its own rows",
+        ),
+        pytest.param(environment(), id="sft of an environment without rewards"),
+        pytest.param(EXACT, id="sft of an environment with rewards"),
     ],
 )
 def test_what_fits_is_accepted(namespace: Namespace, spec: dict[str, Any]):
@@ -136,6 +178,97 @@ def test_what_fits_is_accepted(namespace: Namespace, spec: dict[str, Any]):
         pytest.param(
             {"evaluation": {"onFailure": {"patch": {"dpo": {"beta": 1.0}}}}}, "is for method dpo", id="a foreign patch"
         ),
+        pytest.param({"method": "grpo", **EXACT}, "grpo, rloo and ppo need a base", id="grpo of an untuned base"),
+        pytest.param({**PPO, **environment()}, "learn from scores", id="nothing to learn from"),
+        pytest.param(
+            {**GRPO, **environment({"builtin": "exact", "role": "success"})}, "one of role reward", id="only measured"
+        ),
+        pytest.param({**GRPO, **environment({"builtin": "regex"})}, "builtin regex needs pattern", id="no pattern"),
+        pytest.param(
+            {**GRPO, **environment({"builtin": "exact", "pattern": "a"})},
+            "pattern is for builtin regex: remove it",
+            id="a pattern for nothing",
+        ),
+        pytest.param(
+            {**GRPO, **environment({"builtin": "exact", "jsonSchema": {"type": "object"}})},
+            "jsonSchema is for builtin json_schema: remove it",
+            id="a schema for nothing",
+        ),
+        pytest.param(
+            {**GRPO, **environment({"builtin": "length"})}, "builtin length needs maxCharacters", id="what length"
+        ),
+        pytest.param(
+            {**GRPO, **environment({"python": PYTHON, "maxCharacters": 9})},
+            "maxCharacters is for builtin length: remove it",
+            id="a length for nothing",
+        ),
+        pytest.param(
+            {**GRPO, **environment({"builtin": "exact", "python": PYTHON})},
+            "give exactly one of builtin, python, model, http",
+            id="two rewards in one",
+        ),
+        pytest.param({**GRPO, **environment({"weight": 2})}, "give exactly one of builtin, python", id="no reward"),
+        pytest.param(
+            {**GRPO, **environment({"python": {**PYTHON, "uri": "pvc://code/a"}})},
+            "give exactly one of configMap, uri",
+            id="code in two places",
+        ),
+        pytest.param(
+            {**GRPO, **environment({"python": {"uri": "pvc://code/", "entrypoint": "rewards:score"}})},
+            "code gets to see its own folder of a claim only",
+            id="a whole claim for a reward",
+        ),
+        pytest.param(
+            {**GRPO, **environment({"builtin": "exact"}, tools={"uri": "pvc://code", "entrypoint": "tools:Tools"})},
+            "code gets to see its own folder of a claim only",
+            id="a whole claim for tools",
+        ),
+        pytest.param(
+            {**GRPO, **environment({"builtin": "verifier"})}, "name a package, or another", id="no package verifies"
+        ),
+        pytest.param(
+            environment(tools={"configMap": {"name": "code"}, "entrypoint": "tools:Tools"}),
+            "environment.tools works with grpo only",
+            id="tools with sft",
+        ),
+        pytest.param({"health": {"klDrift": "Stop"}}, "health watches grpo, rloo and ppo", id="health of sft"),
+        pytest.param({**PPO, "tuning": {"promptTuning": {}}}, "works with sft only", id="ppo of a prompt"),
+        pytest.param({**RLOO, "tuning": {"osft": {}}}, "work with tuning.lora and tuning.full", id="rloo with osft"),
+        pytest.param({**GRPO, "grpo": {"groupSize": 7}}, "a multiple of grpo.groupSize", id="half a group by default"),
+        pytest.param(
+            {**RLOO, "rloo": {"groupSize": 8}, "hyperparameters": {"effectiveBatchSize": 12}},
+            "a multiple of rloo.groupSize",
+            id="half a group",
+        ),
+        pytest.param(
+            {**GRPO, "grpo": SERVER, "tuning": {"full": {}}}, "gets an adapter for each step", id="a server, no adapter"
+        ),
+        pytest.param(
+            {**RLOO, "rloo": SERVER, "tuning": {"lora": {"dora": True}}},
+            "gets an adapter for each step",
+            id="an adapter that no server loads",
+        ),
+        pytest.param({**PPO, "ppo": SERVER}, "is not there for ppo", id="ppo by a server"),
+        pytest.param(
+            {"environment": {"dataset": {**ROWS, "packageOptions": {"seed": 1}}}},
+            "packageOptions are for dataset.package",
+            id="options of no package",
+        ),
+        pytest.param(
+            {"environment": {"dataset": {**ROWS, **PACKAGE}}},
+            "give exactly one of uri, configMap, fromRun, package",
+            id="rows from two places",
+        ),
+        pytest.param(
+            {**GRPO, "evaluation": {"metrics": ["reward", "success"]}},
+            "the metric success needs one of environment.rewards with role success",
+            id="no measure of success",
+        ),
+        pytest.param(
+            {**GRPO, "evaluation": {"onFailure": {"patch": {"ppo": {"gamma": 0.9}}}}},
+            "is for method ppo",
+            id="another method's patch",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_twice_in_the_same_words(namespace: Namespace, spec: dict[str, Any], said: str):
@@ -150,6 +283,8 @@ def test_what_does_not_fit_is_refused_twice_in_the_same_words(namespace: Namespa
     [
         pytest.param({"hyperparameters": {"learningRate": 5}}, "learningRate", id="out of bounds"),
         pytest.param({"hyperparameters": {"learningrate": 0.1}}, "learningrate", id="unknown field"),
+        pytest.param({"grpo": {"groupSize": 1}}, "groupSize", id="a group of one"),
+        pytest.param({"ppo": {"gaelambda": 1}}, "gaelambda", id="unknown field of a method"),
     ],
 )
 def test_a_patch_is_typed_like_what_it_patches(namespace: Namespace, patch: dict[str, Any], said: str):

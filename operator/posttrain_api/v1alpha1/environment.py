@@ -6,7 +6,7 @@ from pydantic import Field
 
 from posttrain_api.meta import KeyReference, LocalReference, SecretKeyReference
 from posttrain_api.model import Check, Model, exactly_one
-from posttrain_api.uri import ReadableUri
+from posttrain_api.uri import ReadableUri, parse
 from posttrain_api.v1alpha1.references import RunReference
 
 Column = Annotated[str, Field(min_length=1, max_length=64)]
@@ -80,18 +80,26 @@ class RewardModel(Model):
     """A TrainingRun with method reward."""
 
 
+_FOLDER_OF_CODE = Check(
+    "!has(self.uri) || !self.uri.matches('^pvc://[^/]+/*$')",
+    lambda code: code.uri is None or bool(parse(code.uri).path),
+    "uri: code gets to see its own folder of a claim only: write pvc://claim/path",
+)
+
+
 class PythonReward(Model):
     """A function of the user's: `score(prompts, completions, **columns)` returns a number or None for each completion.
 
     It may be async. It runs apart from the trainer, under another user, without its files and credentials.
     """
 
-    checks: ClassVar[tuple[Check, ...]] = (exactly_one("configMap", "uri"),)
+    checks: ClassVar[tuple[Check, ...]] = (exactly_one("configMap", "uri"), _FOLDER_OF_CODE)
 
     config_map: LocalReference | None = None
     """A ConfigMap whose keys are the modules, such as rewards.py."""
     uri: ReadableUri | None = None
-    """A folder with the modules: pvc://claim/path, or file:///path in the image."""
+    """A folder with the modules: pvc://claim/path, which is all of the claim that they see, or file:///path in the
+    image."""
     entrypoint: Entrypoint
     """module:function, such as rewards:score."""
     network: bool = False
@@ -205,12 +213,13 @@ class Tools(Model):
     a tool. It runs where python rewards run.
     """
 
-    checks: ClassVar[tuple[Check, ...]] = (exactly_one("configMap", "uri"),)
+    checks: ClassVar[tuple[Check, ...]] = (exactly_one("configMap", "uri"), _FOLDER_OF_CODE)
 
     config_map: LocalReference | None = None
     """A ConfigMap whose keys are the modules, such as tools.py."""
     uri: ReadableUri | None = None
-    """A folder with the modules: pvc://claim/path, or file:///path in the image."""
+    """A folder with the modules: pvc://claim/path, which is all of the claim that they see, or file:///path in the
+    image."""
     entrypoint: Entrypoint
     """module:Class, such as tools:Calculator."""
     max_turns: Annotated[int, Field(ge=1, le=64)] = 8

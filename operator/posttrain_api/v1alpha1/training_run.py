@@ -35,7 +35,7 @@ from posttrain_api.v1alpha1.methods import (
     SimPo,
 )
 from posttrain_api.v1alpha1.references import CheckpointReference
-from posttrain_api.v1alpha1.training_run_checks import BLOCKS, SPEC_CHECKS
+from posttrain_api.v1alpha1.training_run_checks import BLOCKS, ROUND_CHECKS, SPEC_CHECKS
 from posttrain_api.v1alpha1.training_run_status import TrainingRunStatus
 from posttrain_api.v1alpha1.tuning import Lora, Tuning
 
@@ -132,6 +132,8 @@ class Recipe(Methods):
     """What determines the result of a run, every default filled in: the block of the method is there, and no other.
     Frozen at the first reconcile."""
 
+    checks: ClassVar[tuple[Check, ...]] = ROUND_CHECKS
+
     method: Method
     base_model: BaseModelSource
     environment: Environment
@@ -205,8 +207,8 @@ class TrainingRunSpec(Methods):
             try:
                 self.recipe(round=1)
             except ValidationError as error:
-                faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-                raise ValueError(f"evaluation.onFailure.patch: {faults}") from error
+                faults = (": ".join(filter(None, [".".join(map(str, e["loc"])), e["msg"]])) for e in error.errors())
+                raise ValueError(f"evaluation.onFailure.patch: {'; '.join(faults)}") from error
         return self
 
     def recipe(self, *, round: int = 0) -> Recipe:

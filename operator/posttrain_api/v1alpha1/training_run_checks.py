@@ -107,9 +107,41 @@ def _whole_groups(name: str) -> Check:
     )
 
 
+def _adapters_are_served(name: str) -> Check:
+    """What answers beside the trainer takes adapters only."""
+    asked = f"has(self.{name}) && has(self.{name}.rollout.mode) && self.{name}.rollout.mode == 'server'"
+    other = (
+        "has(self.tuning) && (has(self.tuning.full) || has(self.tuning.osft) || "
+        "(has(self.tuning.lora) && self.tuning.lora.dora))"
+    )
+
+    def holds(spec: Any) -> bool:
+        block, lora = getattr(spec, name), spec.tuning.lora
+        is_other = spec.tuning.full or spec.tuning.osft or (lora and lora.dora)
+        return block is None or block.rollout.mode != "server" or not is_other
+
+    return Check(
+        f"!({asked}) || !({other})",
+        holds,
+        f"{name}.rollout.mode server gets an adapter for each step: write tuning.lora without dora, or another mode",
+    )
+
+
 _LORA = "has(self.tuning) && has(self.tuning.lora)"
 
+ROUND_CHECKS = (
+    *(_whole_groups(name) for name in ("grpo", "rloo")),
+    *(_adapters_are_served(name) for name in ("grpo", "rloo")),
+    Check(
+        "!has(self.ppo) || !has(self.ppo.rollout.mode) || self.ppo.rollout.mode != 'server'",
+        lambda spec: spec.ppo is None or spec.ppo.rollout.mode != "server",
+        "ppo.rollout.mode server is not there for ppo: write transformers or colocate, or leave it out",
+    ),
+)
+"""What must hold for the recipe of each round too: a patch may change these fields."""
+
 SPEC_CHECKS = (
+    *ROUND_CHECKS,
     *(_only_with_its_method(name) for name in BLOCKS),
     _needed("distill", "write distill.teacher.uri or .fromRun"),
     _needed("merge", "write merge.runs, the runs whose adapters are combined"),
@@ -241,7 +273,6 @@ SPEC_CHECKS = (
         lambda spec: spec.method in RL or spec.health is None,
         "health watches grpo, rloo and ppo: remove it",
     ),
-    *(_whole_groups(name) for name in ("grpo", "rloo")),
     Check(
         "!(has(self.tuning) && (has(self.tuning.osft) || has(self.tuning.promptTuning))) || "
         f"!(self.method in {_listed(RL)})",

@@ -36,7 +36,9 @@ class Row:
     label: bool | None = None
     """Whether the answer is desirable."""
     gold: str | None = None
-    """The right answer to a prompt that the model answers by itself."""
+    """What the rewards compare an answer with."""
+    right: str | None = None
+    """The right answer to a prompt that the model answers by itself, as it is to be written."""
     unmask: bool = False
     """Everything but the system message counts."""
     tools: list[dict[str, Any]] | None = None
@@ -114,7 +116,11 @@ Parse = Callable[[int, Mapping[str, Any]], Row]
 
 def read(name: str, path: Path, parse: Parse, dataset: Dataset | None = None) -> Rows:
     """The rows of a JSON Lines file that can be used; Refused names every place that is wrong."""
-    content = _content(name, path)
+    return parsed(name, _content(name, path), parse, dataset)
+
+
+def parsed(name: str, content: bytes, parse: Parse, dataset: Dataset | None = None) -> Rows:
+    """The same of a file's content."""
     skips = dataset is not None and dataset.invalid_rows == "Skip"
     problems = Problems(name, max_share=dataset.max_invalid_share if dataset is not None and skips else 0.0)
     rows: list[Row] = []

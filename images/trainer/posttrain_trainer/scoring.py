@@ -13,6 +13,7 @@ from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 from posttrain_trainer.reward_model import RewardModel
 from posttrain_trainer.rewards import builtin, names
+from posttrain_trainer.rewards.verifier import Verifier
 
 Answered = tuple[Prompt, str]
 """A prompt and an answer to it."""
@@ -42,6 +43,8 @@ class Scorer:
             for place, (name, reward) in enumerate(self.rewards.items())
             if reward.model is not None
         }
+        is_verified = any(reward.builtin == "verifier" for reward in self.rewards.values())
+        self._verifier = Verifier(config.recipe) if is_verified else None
 
     def score(self, answered: Sequence[Answered]) -> list[Scores]:
         """What each reward says of each answer; Refused where a row lacks what one of them needs."""
@@ -70,6 +73,9 @@ class Scorer:
     def _of(self, name: str, reward: Reward, answered: Sequence[Answered]) -> list[float | None]:
         if name in self._models:
             return list(self._models[name].scores([(prompt.messages, answer) for prompt, answer in answered]))
+        if reward.builtin == "verifier":
+            assert self._verifier is not None
+            return self._verifier.scores(answered)
         return [_builtin(name, reward, prompt, answer) for prompt, answer in answered]
 
 

@@ -1,0 +1,99 @@
+"""reasoning-gym:<task>: generated rows and the task's own score."""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from posttrain_trainer.packages import foreign
+
+Object = dict[str, Any]
+
+NUM_ROWS, SEED = 1000, 42
+"""So many rows, from this seed, where nothing is said."""
+METADATA = "metadata"
+"""The column with what the score needs beside question and answer."""
+_TUPLE = "tuple"
+_OURS = {"size": "dataset.limit"}
+"""An option that has a field of its own."""
+_NUM_REPEATED = 4
+
+
+def rows(task: str, options: Mapping[str, Any], limit: int | None) -> list[Object]:
+    """`limit` rows of a task; Refused where there is no such task or it takes no such options."""
+    name, size = f"reasoning-gym:{task}", limit or NUM_ROWS
+    made = _made(task, options, size)
+    with foreign.called(name, doing="cannot make its rows"):
+        entries = [made[place] for place in range(size)]
+        again = _made(task, options, size)
+        is_same = all(again[place] == entries[place] for place in range(min(size, _NUM_REPEATED)))
+    if not is_same:
+        raise foreign.wrong(name, "it makes other rows each time, so that no two rounds would learn from the same")
+    return [_row(entry) for entry in entries]
+
+
+class Verifier:
+    """The score of one task."""
+
+    def __init__(self, task: str, options: Mapping[str, Any]) -> None:
+        """Refused as rows() does."""
+        self._made = _made(task, options, 1)
+
+    def score(self, answer: str, gold: str | None, columns: Mapping[str, Any]) -> float:
+        """What the task says of an answer; one that its code cannot read is wrong."""
+        entry = {"question": columns["question"], "answer": gold, METADATA: _python(columns[METADATA])}
+        try:
+            return float(self._made.score_answer(answer, entry))
+        except Exception:  # noqa: BLE001 - others' code reads what a model wrote, and may raise anything
+            return 0.0
+
+
+def _made(task: str, options: Mapping[str, Any], size: int) -> Any:
+    """The package's own dataset."""
+    name = f"reasoning-gym:{task}"
+    if find_spec("reasoning_gym") is None:
+        raise foreign.missing("reasoning-gym", install="the package reasoning-gym")
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    if task not in DATASETS:
+        raise foreign.wrong(name, f"there is no such task: {_near(task, list(DATASETS))}")
+    _check_options(name, options, list(inspect.signature(DATASETS[task][1]).parameters))
+    with foreign.called(name, doing=f"does not take {foreign.OPTIONS} {dict(options)}"):
+        return reasoning_gym.create_dataset(task, **{"seed": SEED, **options, "size": size})
+
+
+def _check_options(name: str, options: Mapping[str, Any], known: list[str]) -> None:
+    for option in options:
+        if option in _OURS:
+            raise foreign.wrong(name, f"{foreign.OPTIONS}.{option}: write {_OURS[option]} instead")
+        if option not in known:
+            raise foreign.wrong(name, f"{foreign.OPTIONS}.{option}: there is no such option: {_near(option, known)}")
+
+
+def _near(word: str, known: list[str]) -> str:
+    found = difflib.get_close_matches(word, known, n=3, cutoff=0.5) or sorted(known)[:8]
+    return f"write {', '.join(found)}" if len(found) < len(known) else f"it has {', '.join(found)}"
+
+
+def _row(entry: Object) -> Object:
+    """A row as JSON holds it; the question stands beside the prompt, which may become messages."""
+    gold = {} if entry["answer"] is None else {"gold": str(entry["answer"])}
+    return {"prompt": entry["question"], **gold, "question": entry["question"], METADATA: _json(entry[METADATA])}
+
+
+def _json(value: Any) -> Any:
+    """A value of which _python makes the same again: JSON alone would make a list of a tuple."""
+    if isinstance(value, dict):
+        return {str(name): _json(inner) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return {_TUPLE: [_json(inner) for inner in value]}
+    return [_json(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _python(value: Any) -> Any:
+    if isinstance(value, dict):
+        inner = {name: _python(content) for name, content in value.items()}
+        return tuple(inner[_TUPLE]) if inner.keys() == {_TUPLE} else inner
+    return [_python(inner) for inner in value] if isinstance(value, list) else value

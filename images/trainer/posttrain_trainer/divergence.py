@@ -30,11 +30,11 @@ def divergence(student: Any, job: Job, *, between: Callable[[], None]) -> float:
 def _answered(job: Job, between: Callable[[], None]) -> Sequence[tuple[list[int], list[int]]]:
     chat, room = job.task.chat, job.recipe.evaluation.max_completion_tokens
     rows = [row for row in job.task.held_out_rows if isinstance(row, Prompt)]
-    unknown = [row.token_ids for row in rows if row.gold is None]
+    unknown = [row.token_ids for row in rows if row.right is None]
     with torch.inference_mode():
         given = iter(answers.generated(job.teacher, chat, unknown, room=room, between=between) if unknown else [])
     end = chat.end_of_turn[:1]
-    texts = [next(given).token_ids if row.gold is None else _tokens(chat, row.gold) for row in rows]
+    texts = [next(given).token_ids if row.right is None else _tokens(chat, row.right) for row in rows]
     return [(list(row.token_ids), [*text, *end]) for row, text in zip(rows, texts, strict=True)]
 
 

@@ -84,7 +84,7 @@ def _answered(
 
 
 def _tight_room(chat: ChatFormat, rows: Sequence[Prompt]) -> int:
-    return max(len(chat.tokenizer(row.gold or "")["input_ids"]) for row in rows) + _SPARE_TOKENS
+    return max(len(chat.tokenizer(row.right or "")["input_ids"]) for row in rows) + _SPARE_TOKENS
 
 
 def _scored(job: Job, rows: Sequence[Prompt], answered: Sequence[Answer], metrics: Sequence[str]) -> Metrics:
@@ -109,7 +109,7 @@ def _mean(scores: Iterable[float | None]) -> float | None:
 
 
 def _exact_match(rows: Sequence[Prompt], answered: Sequence[Answer]) -> float:
-    return statistics.fmean(given.text == row.gold for row, given in zip(rows, answered, strict=True))
+    return statistics.fmean(given.text == row.right for row, given in zip(rows, answered, strict=True))
 
 
 def _preference(model: Any, job: Job, between: Callable[[], None]) -> float | None:

@@ -102,9 +102,16 @@ class Prompt:
     token_ids: "array[int]"
     """Up to where the assistant answers."""
     gold: str | None
-    """The right answer, where the row has one."""
+    """What the rewards compare an answer with, where the row has it."""
     columns: dict[str, Any]
     """The row's other columns."""
+    whole: str | None = None
+    """The right answer as it is to be written, where that is not the gold answer as it is."""
+
+    @property
+    def right(self) -> str | None:
+        """The right answer as it is to be written, where the row has one."""
+        return self.gold if self.whole is None else self.whole
 
     @property
     def num_trained(self) -> int:

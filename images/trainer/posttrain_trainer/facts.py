@@ -119,8 +119,8 @@ def _refusal_share(rows: Sequence[Row]) -> float:
 
 def _answer(row: Row) -> str | None:
     """What is to be learned: the last answer, the better one of a pair, the right one of a prompt."""
-    if row.gold is not None or row.text is not None:
-        return row.gold
+    if row.right is not None or row.text is not None:
+        return row.right
     said = [message for message in (row.answers or (row.messages,))[0] if message["role"] == "assistant"]
     return str(said[-1]["content"]) if said else None
 

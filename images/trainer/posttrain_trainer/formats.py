@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
+from posttrain_api.v1alpha1.environment import Environment
 from posttrain_api.v1alpha1.methods import PAIRS, RL
 from posttrain_trainer.data import Message, Parse, Row, named_type
+from posttrain_trainer.rewards import forms
 
 ROLES = ("system", "user", "assistant", "tool")
 _FORMATS = 'write "messages", or "prompt" and "completion", or "instruction" and "output", or "text"'
@@ -23,20 +27,22 @@ _KNOWN = frozenset({"prompt", "completion", "gold", "tools", "messages", "Messag
 _LABELS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def of(method: str) -> Parse:
-    """How a row of a method is read."""
+def of(method: str, environment: Environment | None = None) -> Parse:
+    """How a row of a method is read; `environment` says how a right answer is written, and what is scored."""
     if method in PAIRS:
         return pair
     if method in (*RL, "distill", "bestOf"):
-        return prompt
-    return labelled if method == "kto" else conversation
+        return partial(prompt, environment=environment)
+    return labelled if method == "kto" else partial(conversation, environment=environment)
 
 
-def conversation(number: int, value: Mapping[str, Any]) -> Row:
-    """A row of sft."""
+def conversation(number: int, value: Mapping[str, Any], environment: Environment | None = None) -> Row:
+    """A row of sft; with what its rewards need where the environment has any."""
     for column, parse in _CONVERSATIONS.items():
         if value.get(column) is not None:
-            return parse(number, value)
+            row = parse(number, _answered(value, environment))
+            is_scored = environment is not None and environment.rewards
+            return replace(row, gold=_said(value, "gold"), columns=_columns(value)) if is_scored else row
     columns = ", ".join(f'"{key}"' for key in value) or "no column"
     raise ValueError(f"has {columns}: {_FORMATS}")
 
@@ -59,13 +65,24 @@ def labelled(number: int, value: Mapping[str, Any]) -> Row:
     return Row(number, _prompt(value), answers=(_answer(value, "completion"),), label=found, tools=_tools(value))
 
 
-def prompt(number: int, value: Mapping[str, Any]) -> Row:
+def prompt(number: int, value: Mapping[str, Any], environment: Environment | None = None) -> Row:
     """A row of distill, bestOf, grpo, rloo and ppo: a prompt, or a row of sft without its last answer."""
-    column = "gold" if value.get("gold") is not None else "completion"
-    gold = None if value.get(column) is None else _gold(value, column)
     asked, answer = (_prompt(value), None) if value.get("prompt") is not None else _asked(number, value)
-    columns = {name: content for name, content in value.items() if name not in _KNOWN}
-    return Row(number, asked, gold=gold or answer, tools=_tools(value), columns=columns)
+    gold, whole = _said(value, "gold"), _said(value, "completion") or answer
+    right = forms.right(gold, whole, environment)
+    return Row(number, asked, gold=gold or whole, right=right, tools=_tools(value), columns=_columns(value))
+
+
+def _columns(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that scorers are given by their names."""
+    return {name: content for name, content in value.items() if name not in _KNOWN}
+
+
+def _answered(value: Mapping[str, Any], environment: Environment | None) -> Mapping[str, Any]:
+    """A prompt with its gold answer as one with its completion."""
+    if value.get("completion") is not None or value.get("gold") is None:
+        return value
+    return {**value, "completion": forms.right(_said(value, "gold"), None, environment)}
 
 
 def _asked(number: int, value: Mapping[str, Any]) -> tuple[list[Message], str | None]:
@@ -120,10 +137,14 @@ def _checked(messages: list[Message], column: str) -> list[Message]:
     return messages
 
 
-def _gold(value: Mapping[str, Any], column: str) -> str:
-    """The right answer as text; a number is written as in JSON."""
-    if isinstance(value[column], int | float):
-        return json.dumps(value[column])
+def _said(value: Mapping[str, Any], column: str) -> str | None:
+    """An answer as text, None where there is none; a number, an object or a list of calls is written as JSON."""
+    answer = value.get(column)
+    if answer is None:
+        return None
+    is_data = isinstance(answer, list) and all(isinstance(item, dict) and "role" not in item for item in answer)
+    if is_data or isinstance(answer, int | float | dict):
+        return json.dumps(answer, ensure_ascii=False)
     return str(_answer(value, column)[-1]["content"]).strip()
 
 
@@ -180,10 +201,9 @@ def _list(place: str, value: Any) -> list[Any]:
 
 
 def _from_prompt(number: int, value: Mapping[str, Any]) -> Row:
-    has_gold = value.get("completion") is None and value.get("gold") is not None
-    _require(value, ("prompt", "gold" if has_gold else "completion"), _FORMATS)
-    completion = [{"role": "assistant", "content": _gold(value, "gold")}] if has_gold else _answer(value, "completion")
-    return Row(number, [*_prompt(value), *completion], tools=_tools(value), unmask=value.get("unmask") is True)
+    _require(value, ("prompt", "completion"), _FORMATS)
+    messages = [*_prompt(value), *_answer(value, "completion")]
+    return Row(number, messages, tools=_tools(value), unmask=value.get("unmask") is True)
 
 
 def _from_alpaca(number: int, value: Mapping[str, Any]) -> Row:

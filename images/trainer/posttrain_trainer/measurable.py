@@ -10,12 +10,14 @@ from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_trainer import report
 from posttrain_trainer.examples import Labelled, Pair, Prompt
 from posttrain_trainer.refusal import Refused
+from posttrain_trainer.rewards import verifier
 from posttrain_trainer.task import Question, Task
 
 
 def check(recipe: Recipe, task: Task) -> None:
     """Refused where a metric cannot be measured or reported, with what to write instead."""
     report.check_room(recipe, task.base.uri)
+    verifier.check_held_out(recipe)
     for metric in recipe.evaluation.metrics:
         problem = _problem(metric, recipe, task)
         if problem is not None:
@@ -31,7 +33,12 @@ def prompts(task: Task) -> list[Prompt]:
 
 def asked(questions: Sequence[Question]) -> list[Prompt]:
     """Questions with a right answer as prompts."""
-    return [Prompt(q.number, q.messages, array("i", q.token_ids), q.answer, {}) for q in questions]
+    return [
+        Prompt(
+            q.number, q.messages, array("i", q.token_ids), q.answer if q.gold is None else q.gold, q.columns, q.answer
+        )
+        for q in questions
+    ]
 
 
 def _problem(metric: str, recipe: Recipe, task: Task) -> str | None:

@@ -43,7 +43,7 @@ def encode(
 
 
 def judged(rows: Sequence[Answered], chat: ChatFormat) -> list[Example]:
-    """Prompts with their right answer: the chosen one, the desirable rows, the gold answer where there is one."""
+    """Prompts with their right answer: the chosen one, the desirable rows, the right answer where there is one."""
     return [example for row in rows if (example := _right(row, chat)) is not None]
 
 
@@ -97,7 +97,7 @@ def _rendered(chat: ChatFormat, prompt: Sequence[Message], answer: Sequence[Mess
 def _encoded(chat: ChatFormat, row: Row, divide: Divide) -> Answered:
     if not row.answers:
         ids = array("i", chat.question(row.messages, row.tools))
-        return Prompt(row.number, row.messages, ids, row.gold, dict(row.columns))
+        return Prompt(row.number, row.messages, ids, row.gold, dict(row.columns), row.right)
     prompt, first = divide(chat, row.messages, row.answers[0], row.tools)
     if row.label is not None:
         return Labelled(row.number, prompt, first, row.label)
@@ -111,9 +111,9 @@ def _right(row: Answered, chat: ChatFormat) -> Example | None:
         case Labelled():
             return _example(row.number, row.prompt, row.completion) if row.is_desirable else None
         case Prompt():
-            if row.gold is None:
+            if row.right is None:
                 return None
-            return _example(row.number, *split(chat, row.messages, [{"role": "assistant", "content": row.gold}]))
+            return _example(row.number, *split(chat, row.messages, [{"role": "assistant", "content": row.right}]))
 
 
 def _example(number: int, prompt: "array[int]", answer: "array[int]") -> Example:

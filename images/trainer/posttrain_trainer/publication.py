@@ -133,6 +133,6 @@ class Publication:
     def _answers(self, before: Measurement, after: Measurement) -> list[dict[str, Any]]:
         rows = zip(measurable.prompts(self._job.task), before.answers, after.answers, strict=False)
         return [
-            {"row": row.number, "messages": row.messages, "right": row.gold, "before": old, "after": new}
+            {"row": row.number, "messages": row.messages, "right": row.right, "before": old, "after": new}
             for row, old, new in rows
         ]

@@ -1,7 +1,8 @@
 """The held-out rows as questions that the model answers by itself, each with the right answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from posttrain_api.v1alpha1.environment import COMPARED_WITH_GOLD, Reward
 from posttrain_trainer import data
@@ -20,6 +21,10 @@ class Question:
     """Up to where the assistant answers."""
     answer: str
     """The right answer."""
+    gold: str | None = None
+    """What the rewards compare with instead, where the row has it."""
+    columns: dict[str, Any] = field(default_factory=dict)
+    """The row's other columns, where something is scored."""
 
 
 def questions(chat: ChatFormat, rows: Rows) -> list[Question]:
@@ -37,7 +42,9 @@ def questions(chat: ChatFormat, rows: Rows) -> list[Question]:
                 "a metric on answers, such as exactMatch, needs one here: write a conversation, or remove it",
             )
         else:
-            found.append(Question(row.number, messages, chat.question(messages, row.tools), answer))
+            found.append(
+                Question(row.number, messages, chat.question(messages, row.tools), answer, row.gold, dict(row.columns))
+            )
     problems.refuse()
     return found
 

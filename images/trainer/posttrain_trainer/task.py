@@ -18,10 +18,21 @@ from posttrain_api.v1alpha1.methods import RL, TRAINING
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_api.v1alpha1.training_run_status import DataReport
 from posttrain_api.v1alpha1.tuning import MOVES_THE_BASE, Lora, Osft
-from posttrain_trainer import adapters, base, chat_template, data, facts, formats, named_models, prompts, split, steps
+from posttrain_trainer import (
+    adapters,
+    base,
+    chat_template,
+    dataset_rows,
+    facts,
+    formats,
+    named_models,
+    prompts,
+    split,
+    steps,
+)
 from posttrain_trainer import tokenizer as tokenizers
 from posttrain_trainer.base import Base
-from posttrain_trainer.data import Row, Rows
+from posttrain_trainer.data import Parse, Row, Rows
 from posttrain_trainer.examples import Example, Labelled, Pair, Prompt, token_ids
 from posttrain_trainer.named_models import NamedModels
 from posttrain_trainer.places import Places
@@ -146,8 +157,11 @@ class _Preparation:
         return None if retention is None else retention.dataset
 
     def _read(self, where: str, dataset: Dataset, method: str | None = None) -> Rows:
-        name, path = self._places.dataset(dataset, self._config.sources.get(where))
-        return data.read(name, path, formats.of(method or self._recipe.method), dataset)
+        return dataset_rows.read(dataset, self._places, self._parse(method), self._config.sources.get(where))
+
+    def _parse(self, method: str | None) -> Parse:
+        """How a row is read; one of another method than the run's is of another task."""
+        return formats.of(self._recipe.method, self._recipe.environment) if method is None else formats.of(method)
 
     def _read_if(self, where: str, dataset: Dataset | None, method: str | None = None) -> Rows | None:
         return None if dataset is None else self._read(where, dataset, method)

@@ -1,12 +1,9 @@
 """Rewards that need nothing but the answer, the right answer and the row."""
 
-import re
-from decimal import Decimal
 from typing import Any
 
 from posttrain_api.v1alpha1.environment import Reward
-
-_NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
+from posttrain_trainer.rewards import numbers
 
 
 def score(reward: Reward, answer: str, gold: str | None, columns: dict[str, Any]) -> float | None:
@@ -18,12 +15,6 @@ def score(reward: Reward, answer: str, gold: str | None, columns: dict[str, Any]
             return float(answer.strip() == gold.strip())
         case "numeric":
             assert gold is not None
-            found = last_number(answer)
-            return float(found is not None and found == last_number(gold))
+            found = numbers.last(answer)
+            return float(found is not None and found == numbers.last(gold))
     raise NotImplementedError(reward.builtin)
-
-
-def last_number(text: str) -> Decimal | None:
-    """The last number in a text, without its separators of thousands; None where there is none."""
-    found = _NUMBER.findall(text)
-    return Decimal(found[-1].replace(",", "")) if found else None

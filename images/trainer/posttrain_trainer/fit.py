@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from posttrain_api.conditions import Reason
+from posttrain_api.v1alpha1.training_run_status import Metrics
 from posttrain_trainer import evaluate, output_layer, steps
 from posttrain_trainer.job import Job
 from posttrain_trainer.refusal import Refused
@@ -30,8 +31,12 @@ _METRICS = {
     "nll_loss": "nllLoss",
     "log_odds_chosen": "logOdds",
     "kl": "kl",
+    "clip_ratio/region_mean": "clippedShare",
+    "cispo_clip_ratio": "clippedShare",
 }
 """TRL's name of a metric -> ours."""
+OWN = "posttrain/"
+"""What the name of a metric begins with that is ours already."""
 
 
 def run(build: Callable[[str], Trainer], job: Job) -> Any:
@@ -81,6 +86,13 @@ def arguments(job: Job, folder: str, *, sequences: int = 1) -> dict[str, Any]:
     }
 
 
+def _renamed(logs: dict[str, float | None]) -> Metrics:
+    """TRL's metrics of a step under our names; None where one is not a number."""
+    names = _METRICS | {name: name.removeprefix(OWN) for name in logs if name.startswith(OWN)}
+    values = {ours: logs[theirs] for theirs, ours in names.items() if theirs in logs}
+    return {name: None if value is None else evaluate.finite(value) for name, value in values.items()}
+
+
 def _check_finite(job: Job) -> None:
     if job.progress.status.metrics.get("loss", 0.0) is None:
         raise Refused(
@@ -102,7 +114,7 @@ class _Watch(TrainerCallback):
 
     def on_log(self, _args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         if "loss" in logs:
-            metrics = {ours: evaluate.finite(logs[theirs]) for theirs, ours in _METRICS.items() if theirs in logs}
+            metrics = _renamed(logs)
             tokens = int(logs.get("num_tokens", 0))
             self._progress.step(state.global_step, epoch=state.epoch, tokens=tokens, metrics=metrics)
             control.should_training_stop |= self._stop.requested or metrics["loss"] is None

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.hyperparameters import Hyperparameters
-from posttrain_api.v1alpha1.methods import PAIRS, SPLIT_STEPS
+from posttrain_api.v1alpha1.methods import PAIRS, RL, SPLIT_STEPS
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_trainer.refusal import Refused
 
@@ -14,13 +14,40 @@ MAX_TOKENS_PER_MICRO_BATCH = 16384
 
 
 def planned(rows: int, recipe: Recipe) -> int:
-    """Optimizer steps that a recipe takes for so many rows; an epoch of ppo ends with a whole generation."""
-    chosen, block = recipe.hyperparameters, recipe.ppo
-    if block is None or chosen.max_steps is not None:
+    """Optimizer steps that a recipe takes for so many rows; what learns from its own answers asks for whole generations
+    of them, those of ppo to the end."""
+    chosen, method = recipe.hyperparameters, recipe.method
+    if method not in RL or chosen.max_steps is not None:
         return total(rows, chosen)
     assert chosen.epochs is not None
-    generations = math.ceil(chosen.epochs * per_epoch(rows, chosen.effective_batch_size * block.mini_batches))
-    return generations * block.mini_batches * block.num_iterations
+    of_generation = per_generation(recipe) * _iterations(recipe)
+    generations = per_epoch(rows, prompts_of_generation(recipe))
+    if method == "ppo":
+        return math.ceil(chosen.epochs * generations) * of_generation
+    return math.ceil(chosen.epochs * generations * of_generation)
+
+
+def per_generation(recipe: Recipe) -> int:
+    """Optimizer steps that the answers of one generation are divided into."""
+    if recipe.ppo is not None:
+        return recipe.ppo.mini_batches
+    return recipe.grpo.steps_per_generation if recipe.grpo is not None else 1
+
+
+def group_size(recipe: Recipe) -> int:
+    """Answers to each prompt."""
+    block = recipe.grpo or recipe.rloo
+    return block.group_size if block is not None else 1
+
+
+def prompts_of_generation(recipe: Recipe) -> int:
+    """Prompts that are asked at once."""
+    return recipe.hyperparameters.effective_batch_size * per_generation(recipe) // group_size(recipe)
+
+
+def _iterations(recipe: Recipe) -> int:
+    block = recipe.grpo or recipe.rloo or recipe.ppo
+    return block.num_iterations if block is not None else 1
 
 
 def total(rows: int, hyperparameters: Hyperparameters) -> int:

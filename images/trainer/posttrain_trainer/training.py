@@ -15,7 +15,7 @@ from posttrain_trainer.checkpoints import Keeper
 from posttrain_trainer.early_stopping import Watch
 from posttrain_trainer.evaluate import Measurement
 from posttrain_trainer.job import Job
-from posttrain_trainer.methods import best_of, distill, dpo, kto, merge, orpo, reward, sft, simpo
+from posttrain_trainer.methods import best_of, distill, dpo, grpo, kto, merge, orpo, ppo, reward, rloo, sft, simpo
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.publication import Publication
@@ -29,6 +29,9 @@ _LEARN: Mapping[str, Callable[[Any, Job], Any]] = {
     "kto": kto.train,
     "reward": reward.train,
     "distill": distill.train,
+    "ppo": ppo.train,
+    "grpo": grpo.train,
+    "rloo": rloo.train,
     "merge": merge.combined,
 }
 """Method -> how a tuned model learns; bestOf has its own way."""

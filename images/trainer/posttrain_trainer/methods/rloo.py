@@ -1,0 +1,33 @@
+"""REINFORCE leave one out: TRL's RLOOTrainer on answers and scores that are ours."""
+
+from typing import Any
+
+from trl import RLOOConfig, RLOOTrainer
+
+from posttrain_trainer import fit, reference
+from posttrain_trainer.job import Job
+from posttrain_trainer.rl import own_answers
+from posttrain_trainer.rl.own_answers import OwnAnswers
+
+
+def train(model: Any, job: Job) -> Any:
+    """Train a tuned model on its own answers to a task's prompts; returns it in evaluation mode."""
+    model.generation_config.eos_token_id = list(job.task.chat.end_of_turn)
+    return fit.run(lambda folder: trainer(model, job, folder), job)
+
+
+def trainer(model: Any, job: Job, folder: str) -> RLOOTrainer:
+    """TRL's trainer as the recipe wants it; `folder` is for what it insists to write."""
+    chosen = job.recipe.rloo
+    assert chosen is not None
+    own = {"normalize_advantages": chosen.normalize_advantages}
+    found = _Trainer(job=job, model=model, args=RLOOConfig(**own_answers.arguments(job, folder), **own))
+    reference.without_copy(found.model)
+    return found
+
+
+class _Trainer(OwnAnswers, RLOOTrainer):
+    """TRL's trainer, whose answers are ours."""
+
+    def _generate_single_turn(self, *_: Any, **__: Any) -> list[list[int]]:
+        return self._completions

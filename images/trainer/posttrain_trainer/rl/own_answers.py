@@ -1,0 +1,98 @@
+"""Puts our prompts, answers and scores into TRL's trainers of groups, which make the advantages and the loss.
+
+The two trainers have no common seam for it, but the same steps: prompts become tokens, tokens are answered, answers are
+scored. All three give here what a generation of ours has found already.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import Trainer
+from trl.trainer import utils
+
+from posttrain_trainer import fit, steps
+from posttrain_trainer.job import Job
+from posttrain_trainer.rl import rollouts
+from posttrain_trainer.rl.generations import Generation, Generations
+
+SAMPLING = "sampling_per_token_logps"
+"""TRL's name of the log probabilities under the distribution that an answer was drawn from."""
+
+
+def arguments(job: Job, folder: str) -> dict[str, Any]:
+    """What the configurations of both trainers have in common."""
+    chosen = rollouts.settings(job)
+    given = fit.arguments(job, folder)
+    return given | {
+        "num_generations": steps.group_size(job.recipe),
+        "steps_per_generation": given["gradient_accumulation_steps"] * steps.per_generation(job.recipe),
+        "num_iterations": chosen.num_iterations,
+        "max_completion_length": chosen.max_completion_tokens,
+        "temperature": chosen.temperature,
+        "epsilon": chosen.epsilon,
+        "beta": chosen.beta,
+        "disable_dropout": True,
+        "shuffle_dataset": False,
+    }
+
+
+def total_score(**_: Any) -> Sequence[float]:
+    """Stands for all rewards: TRL asks to be given one."""
+    raise AssertionError("answers are scored before TRL sees them")
+
+
+class OwnAnswers(Trainer):
+    """For a base class before one of TRL's trainers of groups."""
+
+    def __init__(self, *, job: Job, **arguments: Any) -> None:
+        self._generations = Generations(job)
+        self._generation: Generation | None = None
+        super().__init__(
+            reward_funcs=[total_score],
+            train_dataset=_places(job),
+            processing_class=job.task.chat.tokenizer,
+            **arguments,
+        )
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """A generation as TRL's tensors; of the inputs only their number counts."""
+        self._generation = self._generations.next(
+            self.model, num_prompts=len(inputs) // self.num_generations, version=self.state.global_step
+        )
+        for name, value in self._generation.metrics.items():
+            self._metrics["train"][fit.OWN + name].append(value)
+        output = super()._generate_and_score_completions(inputs)
+        output[SAMPLING] = self._sampled(output["completion_ids"].shape[1])
+        return output
+
+    def _tokenize_prompts(self, _prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return [list(one.sample.prompt.token_ids) for one in self._scored], None, {}
+
+    def _calculate_rewards(self, *_: Any) -> torch.Tensor:
+        """The score of each answer, shape [answers, 1]; NaN where nothing is said of it, which TRL leaves out."""
+        totals = [float("nan") if (total := one.scores.total) is None else total for one in self._scored]
+        return torch.tensor(totals, device=self.accelerator.device)[:, None]
+
+    @property
+    def _scored(self) -> Any:
+        assert self._generation is not None
+        return self._generation.scored
+
+    @property
+    def _completions(self) -> list[list[int]]:
+        return [list(one.sample.token_ids) for one in self._scored]
+
+    def _sampled(self, length: int) -> torch.Tensor:
+        """Each token's log probability under the distribution that it was drawn from, shape [answers, length]."""
+        found = utils.pad([torch.tensor(one.sample.log_probabilities) for one in self._scored], padding_value=0.0)
+        assert found.shape[1] == length
+        return found.to(self.accelerator.device)
+
+
+def _places(job: Job) -> Dataset:
+    """As many rows as make our number of steps: what is asked is decided when it is asked."""
+    num_prompts = len(job.task.training)
+    missing = -num_prompts % steps.prompts_of_generation(job.recipe)
+    return Dataset.from_dict({"prompt": list(range(num_prompts + missing))})

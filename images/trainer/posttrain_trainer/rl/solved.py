@@ -1,0 +1,57 @@
+"""Whether an answer is a right one, as far as its scores tell."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from posttrain_trainer.examples import Prompt
+from posttrain_trainer.rl import measures
+from posttrain_trainer.rl.samples import Scored
+from posttrain_trainer.scoring import Scorer
+
+Outcome = Literal["always", "never"]
+"""Of a prompt that teaches nothing: all of its answers are right, or none is."""
+
+
+class Judge:
+    """Tells right answers from others: by success where that is measured, else by what the right answer scores, else
+    by whether it scores more than the least of all answers so far."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._has_success = any(not reward.teaches for reward in scorer.rewards.values())
+        self._right: dict[int, float | None] = {}
+        """A row's number -> what its right answer scores; None where there is none, or nothing is said of it."""
+        self._least = float("inf")
+
+    def see(self, scored: Sequence[Scored]) -> None:
+        """Take note of what these answers score."""
+        values = [value for one in scored if (value := self._value(one)) is not None]
+        self._least = min([self._least, *values])
+
+    def is_right(self, one: Scored) -> bool:
+        """Whether this is a right answer; one of which nothing is said is not."""
+        value = self._value(one)
+        if value is None:
+            return False
+        right = self._of_right_answer(one.sample.prompt)
+        return value > self._least + measures.SPREAD if right is None else value >= right - measures.SPREAD
+
+    def outcome(self, group: Sequence[Scored]) -> Outcome | None:
+        """What became of a prompt that teaches nothing; None where its answers differ."""
+        rights = [self.is_right(one) for one in group]
+        if self._has_success and all(rights):
+            return "always"
+        if measures.has_spread(group):
+            return None
+        return "always" if all(rights) else "never"
+
+    def _value(self, one: Scored) -> float | None:
+        return one.scores.success if self._has_success else one.scores.total
+
+    def _of_right_answer(self, prompt: Prompt) -> float | None:
+        if prompt.gold is None:
+            return None
+        if prompt.number not in self._right:
+            scores = self._scorer.score([(prompt, prompt.gold)])[0]
+            self._right[prompt.number] = scores.success if self._has_success else scores.total
+        return self._right[prompt.number]

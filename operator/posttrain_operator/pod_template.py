@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from posttrain_api.meta import PodTemplate
+from posttrain_api.trainer_contract import CONFIG_MAPS
 from posttrain_api.uri import CLAIMS_ROOT
 from posttrain_operator.actions import Manifest
 from posttrain_operator.settings import Settings
@@ -160,14 +161,33 @@ def claim_volume(claim: str) -> Manifest:
     return {"name": _claim_volume_name(claim), "persistentVolumeClaim": {"claimName": claim}}
 
 
-def claim_mount(claim: str, *, read_only: bool) -> Manifest:
-    """The mount of a claim at the path that `uri.local_path` names."""
-    return mount(_claim_volume_name(claim), str(CLAIMS_ROOT / claim), read_only=read_only)
+def claim_mount(claim: str, *, read_only: bool, path: str = "") -> Manifest:
+    """The mount of a claim, or of nothing but a path in it, at the path that `uri.local_path` names."""
+    mounted = mount(_claim_volume_name(claim), str(CLAIMS_ROOT / claim / path), read_only=read_only)
+    return {**mounted, "subPath": path} if path else mounted
 
 
 def _claim_volume_name(claim: str) -> str:
-    # A claim's name may be longer than a volume's and hold dots.
-    return "claim-" + hashlib.sha256(claim.encode()).hexdigest()[:10]
+    return f"claim-{_short(claim)}"
+
+
+def config_map_volume(name: str) -> Manifest:
+    """The volume of a ConfigMap."""
+    return {"name": _config_map_volume_name(name), "configMap": {"name": name}}
+
+
+def config_map_mount(name: str) -> Manifest:
+    """The mount of a ConfigMap at the path where `trainer_contract.config_map_path` looks."""
+    return mount(_config_map_volume_name(name), str(CONFIG_MAPS / name), read_only=True)
+
+
+def _config_map_volume_name(name: str) -> str:
+    return f"config-map-{_short(name)}"
+
+
+def _short(name: str) -> str:
+    # An object's name may be longer than a volume's and hold dots.
+    return hashlib.sha256(name.encode()).hexdigest()[:10]
 
 
 def mount(name: str, path: str, *, read_only: bool = False) -> Manifest:

@@ -26,6 +26,8 @@ class Settings:
     claim_size: str = "100Gi"
     claim_storage_class: str | None = None
     claim_access_mode: str = "ReadWriteMany"
+    rewards_memory: str = "1Gi"
+    """Memory of the container that runs reward code which is not ours."""
     cluster_domain: str = "cluster.local"
     metrics_port: int = 8080
     probe_port: int = 8081
@@ -47,6 +49,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         claim_size=get("POSTTRAIN_CLAIM_SIZE", "100Gi"),
         claim_storage_class=get("POSTTRAIN_CLAIM_STORAGE_CLASS") or None,
         claim_access_mode=get("POSTTRAIN_CLAIM_ACCESS_MODE", "ReadWriteMany"),
+        rewards_memory=get("POSTTRAIN_REWARDS_MEMORY", "1Gi"),
         cluster_domain=get("POSTTRAIN_CLUSTER_DOMAIN", "cluster.local"),
         metrics_port=int(get("POSTTRAIN_METRICS_PORT", "8080")),
         probe_port=int(get("POSTTRAIN_PROBE_PORT", "8081")),

@@ -23,6 +23,7 @@ from posttrain_api.meta import PodTemplate
         ),
         pytest.param({"artifactsClaim": {"size": "lots"}}, "/artifactsClaim/size", id="a size that is none"),
         pytest.param({"artifactsClaim": {"accessMode": "ReadOnlyMany"}}, "/artifactsClaim/accessMode", id="read-only"),
+        pytest.param({"rewards": {"memory": "much"}}, "/rewards/memory", id="memory of reward code"),
         pytest.param({"gpus": {"table": {"a b": {}}}}, "/gpus/table", id="a GPU that no label can name"),
         pytest.param({"gpus": {"table": {"mine": {"pricePerHour": 1}}}}, "/gpus/table/mine", id="half a GPU"),
         pytest.param({"gpus": {"reachedShare": 40}}, "/gpus/reachedShare", id="a share in percent"),

@@ -10,6 +10,7 @@ from typing import Any
 from tests.cluster import api, cgroups, identities, layout, network, processes, runtime
 
 NUM_GPUS = 8
+MAX_PROCESSES_OF_A_POD = 4096
 _GPU = "nvidia.com/gpu"
 # The disk is the machine's: however full it is, that is none of this node's business. 0% switches a signal off.
 _DISK_SIGNALS = ("nodefs.available", "nodefs.inodesFree", "imagefs.available", "imagefs.inodesFree")
@@ -93,6 +94,7 @@ def _config(node: layout.NodeLayout, *, fast_node_loss: bool) -> dict[str, objec
         "podLogsDir": str(node.cluster.logs / "pods"),
         "volumePluginDir": str(node.root / "volume-plugins"),
         "maxPods": 110,
+        "podPidsLimit": MAX_PROCESSES_OF_A_POD,
         "serializeImagePulls": False,
         "registryPullQPS": 0,
         "eventRecordQPS": 0,

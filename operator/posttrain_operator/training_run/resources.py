@@ -1,32 +1,28 @@
 """A run's children as manifests: each function reads like the YAML that it returns. Pure."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from posttrain_api import labels
 from posttrain_api.meta import PodTemplate
 from posttrain_api.trainer_contract import (
-    CONFIG_MAPS,
     CONTAINER,
     RUN_FILE,
-    RUN_FOLDER,
     STATUS_PORT,
     TERMINATION_MESSAGE,
     Machine,
 )
-from posttrain_api.uri import claim_of
-from posttrain_api.v1alpha1.environment import Dataset
-from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM, KIND, TrainingRun, TrainingRunSpec
+from posttrain_api.v1alpha1.training_run import DEFAULT_CLAIM, KIND, TrainingRun
 from posttrain_operator import network, pod_template
 from posttrain_operator.actions import Manifest
 from posttrain_operator.metadata import child, stamped
 from posttrain_operator.settings import Settings
-from posttrain_operator.training_run import names
+from posttrain_operator.training_run import mounts, names, sidecars
+from posttrain_operator.training_run.sidecars import Sidecar
 
 Component = Literal["recipe", "network", "preflight", "training"]
 
-RUN_VOLUME = "run"
 STOP_SECONDS = {"preflight": 10, "training": 60}
 """Component -> how long its pod may take to stop: a step and the report."""
 PREFLIGHT_NEEDS = {"requests": {"cpu": "100m", "memory": "1Gi"}}
@@ -74,22 +70,28 @@ def default_claim(run: TrainingRun, *, settings: Settings) -> Manifest:
 def preflight(run: TrainingRun, config: Manifest, *, settings: Settings) -> Manifest:
     """The Job that reads every row without a GPU."""
     template = _template(run, settings)
-    container = _container(run, config, template, settings, ["--preflight"], resources=PREFLIGHT_NEEDS)
+    beside = sidecars.rewards(run, template=template, settings=settings)
+    container = _container(run, config, template, settings, ["--preflight"], beside, resources=PREFLIGHT_NEEDS)
     name = names.preflight(run.metadata.name, _round(config))
-    return _job(run, name, "preflight", _pod_spec(run, config, template, container, "preflight"))
+    return _job(run, name, "preflight", _pod_spec(run, config, template, container, beside, "preflight"))
 
 
 def training(run: TrainingRun, config: Manifest, *, settings: Settings) -> Manifest:
     """The Job that trains, judges and publishes."""
     template = _template(run, settings)
+    beside = [
+        *sidecars.rewards(run, template=template, settings=settings),
+        *sidecars.rollout(run, config, template=template, settings=settings),
+    ]
     needs = {"resources": pod_template.resource_requirements(run.spec.resources)}
     ports = {"ports": [{"name": "status", "containerPort": STATUS_PORT, "protocol": "TCP"}]}
-    container = _container(run, config, template, settings, ["--status-port", str(STATUS_PORT)], **needs, **ports)
+    port = ["--status-port", str(STATUS_PORT)]
+    container = _container(run, config, template, settings, port, beside, **needs, **ports)
     return _job(
         run,
         names.training(run.metadata.name, _round(config)),
         "training",
-        _pod_spec(run, config, template, container, "training"),
+        _pod_spec(run, config, template, container, beside, "training"),
         annotations=network.scrape_annotations(STATUS_PORT),
         deadline_seconds=run.spec.deadline_seconds,
     )
@@ -140,12 +142,15 @@ def _pod_spec(
     config: Manifest,
     template: PodTemplate,
     container: Manifest,
+    beside: Iterable[Sidecar],
     component: Literal["preflight", "training"],
 ) -> Manifest:
+    volumes = [*mounts.volumes(run, config), *(volume for sidecar in beside for volume in sidecar.volumes)]
     return pod_template.pod_spec(
         template,
+        init_containers=[sidecar.container for sidecar in beside],
         containers=[container],
-        volumes=_volumes(run, config),
+        volumes=list({volume["name"]: volume for volume in volumes}.values()),
         restartPolicy="Never",
         terminationGracePeriodSeconds=STOP_SECONDS[component],
     )
@@ -157,77 +162,19 @@ def _container(
     template: PodTemplate,
     settings: Settings,
     args: Iterable[str],
+    beside: Iterable[Sidecar],
     **extra: Any,
 ) -> Manifest:
+    to_reach = [part for sidecar in beside for part in sidecar.trainer_args]
+    shared = [mount for sidecar in beside for mount in sidecar.trainer_mounts]
     return pod_template.container(
         CONTAINER,
         image=pod_template.image(template, default=settings.trainer_image),
-        args=["--config", str(RUN_FILE), *args, "--termination-message", str(TERMINATION_MESSAGE)],
-        mounts=_mounts(run.spec, config),
+        args=["--config", str(RUN_FILE), *args, *to_reach, "--termination-message", str(TERMINATION_MESSAGE)],
+        mounts=[*mounts.mounts(run.spec, config), *shared],
         settings=settings,
         template=template,
         terminationMessagePath=str(TERMINATION_MESSAGE),
         terminationMessagePolicy="File",
         **extra,
     )
-
-
-def _volumes(run: TrainingRun, config: Manifest) -> list[Manifest]:
-    config_maps = [_config_map_volume(f"config-map-{index}", name) for index, name in enumerate(_config_maps(run.spec))]
-    return [
-        _config_map_volume(RUN_VOLUME, names.recipe(run.metadata.name, _round(config))),
-        *config_maps,
-        *map(pod_template.claim_volume, _claims(run.spec, config)),
-        *pod_template.scratch_volumes(run.spec.resources.shared_memory),
-    ]
-
-
-def _mounts(spec: TrainingRunSpec, config: Manifest) -> list[Manifest]:
-    config_maps = [
-        pod_template.mount(f"config-map-{index}", str(CONFIG_MAPS / name), read_only=True)
-        for index, name in enumerate(_config_maps(spec))
-    ]
-    claims = _claims(spec, config).items()
-    return [
-        pod_template.mount(RUN_VOLUME, str(RUN_FOLDER), read_only=True),
-        *config_maps,
-        *(pod_template.claim_mount(claim, read_only=read_only) for claim, read_only in claims),
-        *pod_template.scratch_mounts(),
-    ]
-
-
-def _config_map_volume(volume: str, name: str) -> Manifest:
-    return {"name": volume, "configMap": {"name": name}}
-
-
-def _config_maps(spec: TrainingRunSpec) -> list[str]:
-    """Names of the ConfigMaps that a recipe reads, each once."""
-    template, tasks = spec.environment.chat_template, spec.evaluation.lm_eval
-    references = (
-        *(dataset.config_map for dataset in _datasets(spec)),
-        template.config_map if template else None,
-        tasks.config_map if tasks else None,
-    )
-    return sorted({reference.name for reference in references if reference})
-
-
-def _datasets(spec: TrainingRunSpec) -> list[Dataset]:
-    retention = spec.evaluation.retention
-    found = (spec.environment.dataset, spec.evaluation.dataset, retention.dataset if retention else None)
-    return [dataset for dataset in found if dataset]
-
-
-def _claims(spec: TrainingRunSpec, config: Manifest) -> dict[str, bool]:
-    """The claims of a recipe, each once, and whether they are read only: all but the output."""
-    sources: Mapping[str, Manifest] = config.get("sources", {})
-    read = (
-        spec.base_model.uri,
-        *(dataset.uri for dataset in _datasets(spec)),
-        spec.distill.teacher.uri if spec.distill else None,
-        spec.evaluation.lm_eval.uri if spec.evaluation.lm_eval else None,
-        *(source["uri"] for source in sources.values()),
-    )
-    read_claims = {claim: True for claim in map(claim_of, filter(None, read)) if claim}
-    output = claim_of(spec.output.uri)
-    assert output is not None, "an output is always on a claim"
-    return dict(sorted({**read_claims, output: False}.items()))

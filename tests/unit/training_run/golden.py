@@ -51,7 +51,8 @@ def _training_on_a_merge() -> Manifest:
     return resources.training(parsed(baseModel={"fromRun": {"name": "sft"}}), config, settings=SETTINGS)
 
 
-def _everything_said() -> dict[str, Any]:
+def everything_said() -> dict[str, Any]:
+    """A spec in which little is left to decide."""
     return {
         "environment": {
             "dataset": {"configMap": {"name": "rows", "key": "train.jsonl"}},
@@ -71,6 +72,19 @@ def _everything_said() -> dict[str, Any]:
     }
 
 
+def with_code() -> dict[str, Any]:
+    """Rewards of a claim, of a ConfigMap and of a judge; a server that answers."""
+    on_claim = {"python": {"uri": "pvc://data/rewards", "entrypoint": "rewards:score"}}
+    in_config_map = {"python": {"configMap": {"name": "code"}, "entrypoint": "rewards:success"}, "role": "success"}
+    judge = {"http": {"url": "https://judge/score", "token": {"name": "judge", "key": "token"}}}
+    return {
+        "method": "grpo",
+        "baseModel": {"uri": "pvc://models/tiny", "tuned": True},
+        "environment": {"dataset": {"uri": "pvc://data/train.jsonl"}, "rewards": [on_claim, in_config_map, judge]},
+        "grpo": {"rollout": {"mode": "server"}},
+    }
+
+
 def _recipe() -> Manifest:
     world = World()
     return next(child for child in world.step().apply if child["kind"] == "ConfigMap")
@@ -79,21 +93,31 @@ def _recipe() -> Manifest:
 RENDERED: dict[str, Callable[[], Manifest]] = {
     "recipe": _recipe,
     "preflight": preflight,
-    "preflight-with-everything": lambda: preflight(PLATFORM, **_everything_said()),
+    "preflight-with-everything": lambda: preflight(PLATFORM, **everything_said()),
     "training": training,
-    "training-with-everything": lambda: training(PLATFORM, **_everything_said()),
+    "training-with-everything": lambda: training(PLATFORM, **everything_said()),
     "training-on-the-cpu": lambda: training(resources={"gpus": 0}),
     "training-on-a-merge": _training_on_a_merge,
+    "preflight-with-code": lambda: preflight(**with_code()),
+    "training-with-code": lambda: training(**with_code()),
     "network-policy": lambda: resources.policy(parsed(), settings=SETTINGS),
     "claim": lambda: resources.default_claim(parsed(), settings=SETTINGS),
     "claim-of-a-class": lambda: resources.default_claim(parsed(), settings=PLATFORM),
 }
 
 
+class _InFull(yaml.SafeDumper):
+    """Writes what occurs twice twice, as people would."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
 def main() -> None:
     """Write every file."""
     for name, rendered in RENDERED.items():
-        (FOLDER / f"{name}.yaml").write_text(yaml.safe_dump(rendered(), sort_keys=False, width=120, allow_unicode=True))
+        text = yaml.dump(rendered(), Dumper=_InFull, sort_keys=False, width=120, allow_unicode=True)
+        (FOLDER / f"{name}.yaml").write_text(text)
 
 
 if __name__ == "__main__":

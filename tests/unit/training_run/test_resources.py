@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.unit.training_run.builders import NOW, SETTINGS, World
-from tests.unit.training_run.golden import FOLDER, PLATFORM, RENDERED, parsed, preflight, training
+from tests.unit.training_run.golden import FOLDER, PLATFORM, RENDERED, parsed, preflight, training, with_code
 
 from posttrain_api.gpus import GpuTable
 from posttrain_api.meta import PodTemplate
@@ -98,15 +98,17 @@ def test_a_claim_is_mounted_once_and_only_the_output_is_written(
 
 @pytest.mark.parametrize("component", [preflight, training])
 @pytest.mark.parametrize("settings", [SETTINGS, PLATFORM], ids=["plain", "platform"])
-def test_every_pod_is_restricted(component: Callable[[Settings], Manifest], settings: Settings) -> None:
-    pod = component(settings)["spec"]["template"]["spec"]
-    container = pod["containers"][0]
+def test_every_container_is_restricted(component: Callable[..., Manifest], settings: Settings) -> None:
+    pod = component(settings, **with_code())["spec"]["template"]["spec"]
 
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert "command" not in container
     assert "hostPath" not in json.dumps(pod)
+    for container in (*pod["containers"], *pod["initContainers"]):
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert "command" not in container
 
 
 def test_preflight_takes_no_gpu() -> None:

@@ -1,0 +1,281 @@
+"""Proximal policy optimization: our own loop, TRL has none any more.
+
+A generation is one answer to each of effectiveBatchSize * miniBatches prompts. Each of numIterations divides it anew
+into miniBatches optimizer steps. Dropout is off: the probability of a token changes by learning only.
+"""
+
+import random
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments, get_scheduler
+from trl.trainer.utils import disable_dropout_in_model
+
+from posttrain_api.v1alpha1.methods import Ppo
+from posttrain_api.v1alpha1.training_run_status import Metrics
+from posttrain_trainer import evaluate, fit, steps
+from posttrain_trainer.examples import Prompt
+from posttrain_trainer.job import Job
+from posttrain_trainer.rl import measures, ppo_math, rollouts
+from posttrain_trainer.rl.actor_critic import ActorCritic, Read
+from posttrain_trainer.rl.curriculum import Lessons
+from posttrain_trainer.rl.samples import Sample, Scored
+from posttrain_trainer.rl.solved import Judge
+
+
+def train(model: Any, job: Job) -> Any:
+    """Train a tuned model on the scores of its own answers; returns it in evaluation mode."""
+    disable_dropout_in_model(model)
+    if job.recipe.hyperparameters.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    with tempfile.TemporaryDirectory(prefix="posttrain-") as folder:
+        _Loop(ActorCritic(model, job), job, folder).run()
+    job.stop.check(job.progress.place)
+    fit._check_finite(job)
+    model.gradient_checkpointing_disable()
+    return model.eval()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An answer when it was given: tensors of shape [length]."""
+
+    sample: Sample
+    score: float
+    old: torch.Tensor
+    """Log probabilities under the policy."""
+    reference: torch.Tensor
+    """Log probabilities under the start."""
+    values: torch.Tensor
+    """What was expected before each token."""
+    entropies: torch.Tensor
+
+    @property
+    def log_ratio(self) -> torch.Tensor:
+        """How far the policy is from the start."""
+        return self.old - self.reference
+
+
+@dataclass(frozen=True)
+class Experience:
+    """An answer and what is to be learned from it: tensors of shape [length]."""
+
+    sample: Sample
+    old: torch.Tensor
+    values: torch.Tensor
+    returns: torch.Tensor
+    """What came from each token on."""
+    advantages: torch.Tensor
+    """By how much that was more than expected, whitened over all answers of the generation."""
+
+
+def experiences(seen: Sequence[Seen], chosen: Ppo, beta: float) -> list[Experience]:
+    """What is to be learned from the answers of a generation."""
+    if not seen:
+        return []
+    rewards = [ppo_math.token_rewards(one.score, one.log_ratio, beta) for one in seen]
+    raw = [
+        ppo_math.advantages(reward, one.values, gamma=chosen.gamma, gae_lambda=chosen.gae_lambda)
+        for reward, one in zip(rewards, seen, strict=True)
+    ]
+    whitened = ppo_math.whitened(torch.cat(raw)).split([len(part) for part in raw])
+    return [
+        Experience(one.sample, one.old, one.values, returns=one.values + gained, advantages=advantages)
+        for one, gained, advantages in zip(seen, raw, whitened, strict=True)
+    ]
+
+
+def losses(read: Read, given: Sequence[Experience], chosen: Ppo) -> dict[str, torch.Tensor]:
+    """Sums over the tokens of some answers; `loss` is what is to fall."""
+    old, values, returns, advantages = (
+        torch.cat([getattr(one, name) for one in given]) for name in ("old", "values", "returns", "advantages")
+    )
+    new = read.log_probabilities
+    policy = ppo_math.policy_loss(new, old, advantages, chosen.epsilon).sum()
+    value = ppo_math.value_loss(read.values, values, returns, chosen.value_epsilon).sum()
+    return {
+        "loss": policy + chosen.value_coefficient * value,
+        "policyLoss": policy,
+        "valueLoss": value,
+        "clippedShare": ppo_math.is_clipped(new, old, advantages, chosen.epsilon).sum(),
+    }
+
+
+def shown(seen: Sequence[Seen], given: Sequence[Experience]) -> Metrics:
+    """What the probabilities and values of a generation show, as means over its tokens."""
+    if not seen:
+        return {}
+    drawn = torch.tensor([score for one in seen for score in one.sample.log_probabilities])
+    old = torch.cat([one.old for one in seen])
+    values, returns = (torch.cat([getattr(one, name) for one in given]) for name in ("values", "returns"))
+    return {
+        "entropy": _mean([one.entropies for one in seen]),
+        "kl": _mean([ppo_math.divergence(one.log_ratio) for one in seen]),
+        "samplingMismatch": evaluate.finite(float((old.cpu() - drawn).abs().mean())),
+        "explainedVariance": evaluate.finite(ppo_math.explained_variance(values, returns)),
+    }
+
+
+class _Loop:
+    """Answers are drawn and learned from, until all steps are done or something ends it."""
+
+    def __init__(self, networks: ActorCritic, job: Job, folder: str) -> None:
+        assert job.recipe.ppo is not None
+        self._networks = networks
+        self._job = job
+        self._chosen: Ppo = job.recipe.ppo
+        self._beta = self._chosen.beta
+        self._numbers = job.recipe.hyperparameters
+        self._num_answers = self._numbers.effective_batch_size * self._chosen.mini_batches
+        self._num_steps = self._chosen.mini_batches * self._chosen.num_iterations
+        prompts = [row for row in job.task.training if isinstance(row, Prompt)]
+        self._prompts = Lessons(prompts, seed=self._numbers.seed, chosen=self._chosen.curriculum)
+        self._judge = Judge(job.scorer)
+        self._per_epoch = steps.per_epoch(len(prompts), self._num_answers) * self._num_steps
+        self._state = TrainerState(max_steps=steps.planned(len(prompts), job.recipe), epoch=0.0)
+        self._control = TrainerControl()
+        self._arguments = TrainingArguments(**fit.arguments(job, folder))
+        self._optimizer = _optimizer(networks.trained, self._arguments)
+        self._scheduler = get_scheduler(
+            self._arguments.lr_scheduler_type,
+            self._optimizer,
+            num_warmup_steps=self._arguments.get_warmup_steps(self._state.max_steps),
+            num_training_steps=self._state.max_steps,
+        )
+        self._tokens = 0
+
+    def run(self) -> None:
+        """Every step, with all who watch."""
+        self._job.progress.begin_training(total_steps=self._state.max_steps)
+        self._tell("on_train_begin")
+        while not self._has_ended:
+            given, metrics = self._generation()
+            for batch in self._batches(given):
+                if not self._has_ended:
+                    self._step(batch, metrics)
+        self._tell("on_train_end")
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._control.should_training_stop or self._state.global_step >= self._state.max_steps
+
+    def _tell(self, event: str, **given: Any) -> None:
+        """As transformers tells its callbacks."""
+        for callback in self._job.callbacks:
+            getattr(callback, event)(self._arguments, self._state, self._control, model=self._networks.policy, **given)
+
+    def _generation(self) -> tuple[list[Experience], Metrics]:
+        """Answers to the next prompts: what is to be learned from them, and what they show."""
+        began = time.monotonic()
+        scored = self._scored(self._prompts.take(self._num_answers))
+        answered = time.monotonic()
+        seen = [one for part in self._networks.parts(_usable(scored)) for one in self._seen(part)]
+        given = experiences(seen, self._chosen, self._beta)
+        metrics = measures.of(scored, len(scored)) | shown(seen, given) | self._adapt(seen)
+        seconds = {"rolloutSeconds": answered - began, "trainingSeconds": time.monotonic() - answered}
+        return given, metrics | {name: value / self._num_steps for name, value in seconds.items()}
+
+    def _scored(self, prompts: Sequence[Prompt]) -> list[Scored]:
+        done = self._state.global_step
+        seed = random.Random(f"{self._numbers.seed} {done}").getrandbits(63)
+        samples = rollouts.answered(
+            self._networks.policy, self._job, prompts, seed=seed, version=done, between=self._check_stop
+        )
+        scores = self._job.scorer.score([(sample.prompt, sample.text) for sample in samples])
+        found = [Scored(sample, score) for sample, score in zip(samples, scores, strict=True)]
+        self._judge.see(found)
+        for one in found:
+            self._prompts.judged(one.sample.prompt, self._judge.outcome([one]))
+        return found
+
+    def _check_stop(self) -> None:
+        self._job.stop.check(self._job.progress.place)
+
+    def _seen(self, scored: Sequence[Scored]) -> list[Seen]:
+        samples = [one.sample for one in scored]
+        with torch.no_grad():
+            read, reference = self._networks.read(samples), self._networks.reference(samples)
+        lengths = [len(sample.token_ids) for sample in samples]
+        parts = (read.log_probabilities, reference, read.values, read.entropies)
+        found = zip(scored, *(part.split(lengths) for part in parts), strict=True)
+        return [Seen(one.sample, one.scores.total or 0.0, *tensors) for one, *tensors in found]
+
+    def _adapt(self, seen: Sequence[Seen]) -> Metrics:
+        """Sets beta for the next generation where the divergence has a target."""
+        target, used = self._chosen.kl_target, self._beta
+        if target is None or not seen:
+            return {}
+        found = statistics.fmean(float(one.log_ratio.sum()) for one in seen)
+        self._beta = ppo_math.adapted(used, divergence=found, target=target)
+        return {"beta": used, "klOfAnswers": evaluate.finite(found)}
+
+    def _batches(self, given: Sequence[Experience]) -> Iterator[Sequence[Experience]]:
+        """What each step of a generation learns from: in each iteration each answer once."""
+        for iteration in range(self._chosen.num_iterations):
+            order = random.Random(f"{self._numbers.seed} {self._state.global_step} {iteration}")
+            shuffled = order.sample(given, len(given))
+            for place in range(self._chosen.mini_batches):
+                yield shuffled[place :: self._chosen.mini_batches]
+
+    def _step(self, batch: Sequence[Experience], shown: Metrics) -> None:
+        began = time.monotonic()
+        metrics = self._learn(batch)
+        self._state.global_step += 1
+        self._state.epoch = self._state.global_step / self._per_epoch
+        self._tokens += sum(len(one.sample.prompt.token_ids) + len(one.sample.token_ids) for one in batch)
+        metrics = shown | metrics
+        metrics["trainingSeconds"] = (shown["trainingSeconds"] or 0.0) + time.monotonic() - began
+        self._tell("on_step_end")
+        self._log(metrics)
+
+    def _learn(self, batch: Sequence[Experience]) -> Metrics:
+        """One optimizer step, by means over the tokens of all these answers."""
+        count = sum(len(one.old) for one in batch)
+        sums: Counter[str] = Counter()
+        self._networks.policy.train()
+        for part in self._networks.parts(batch):
+            found = losses(self._networks.read([one.sample for one in part]), part, self._chosen)
+            (found["loss"] / count).backward()
+            sums.update({name: value.item() for name, value in found.items()})
+        means = {name: sums[name] / max(count, 1) for name in ("loss", "policyLoss", "valueLoss", "clippedShare")}
+        return {**means, **self._move()}
+
+    def _move(self) -> Metrics:
+        rate = self._scheduler.get_last_lr()[0]
+        norm = torch.nn.utils.clip_grad_norm_(self._networks.trained, self._numbers.max_grad_norm)
+        self._optimizer.step()
+        self._scheduler.step()
+        self._optimizer.zero_grad()
+        return {"learningRate": rate, "gradNorm": float(norm)}
+
+    def _log(self, metrics: Metrics) -> None:
+        told = {name: None if value is None else evaluate.finite(value) for name, value in metrics.items()}
+        step, epoch = self._state.global_step, self._state.epoch or 0.0
+        self._job.progress.step(step, epoch=epoch, tokens=self._tokens, metrics=told)
+        self._control.should_training_stop |= self._job.stop.requested or told["loss"] is None
+        self._tell("on_log", logs=told)
+
+
+def _usable(scored: Sequence[Scored]) -> list[Scored]:
+    """An answer of which the rewards say nothing teaches nothing."""
+    return [one for one in scored if one.scores.total is not None]
+
+
+def _mean(parts: Sequence[torch.Tensor]) -> float | None:
+    return evaluate.finite(float(torch.cat(list(parts)).mean()))
+
+
+def _optimizer(weights: Sequence[torch.nn.Parameter], arguments: TrainingArguments) -> torch.optim.Optimizer:
+    """The one that transformers would take; weight decay is for matrices."""
+    kind, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
+    matrices = [weight for weight in weights if weight.ndim > 1]
+    vectors = [weight for weight in weights if weight.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": arguments.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    made: torch.optim.Optimizer = kind(groups, **settings)
+    return made

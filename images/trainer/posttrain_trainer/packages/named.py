@@ -1,7 +1,7 @@
 """dataset.package: which package it names, its rows, and its score of an answer."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from posttrain_api.v1alpha1.environment import GOLD, REASONING_GYM, Dataset
@@ -10,6 +10,9 @@ from posttrain_trainer.packages import reasoning_gym, verifiers
 
 class Verifier(Protocol):
     """How an environment scores an answer to one of its rows."""
+
+    columns: Sequence[str]
+    """What it needs of a row beside prompt and right answer."""
 
     def score(self, answer: str, gold: str | None, columns: Mapping[str, Any]) -> float:
         """Its score; `columns` are the row's other columns."""

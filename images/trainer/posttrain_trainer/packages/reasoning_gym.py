@@ -12,8 +12,8 @@ Object = dict[str, Any]
 
 NUM_ROWS, SEED = 1000, 42
 """So many rows, from this seed, where nothing is said."""
-METADATA = "metadata"
-"""The column with what the score needs beside question and answer."""
+QUESTION, METADATA = "question", "metadata"
+"""Columns that the score needs: the prompt as text, which may stand among messages, and what the task adds."""
 _TUPLE = "tuple"
 _OURS = {"size": "dataset.limit"}
 """An option that has a field of its own."""
@@ -40,9 +40,11 @@ class Verifier:
         """Refused as rows() does."""
         self._made = _made(task, options, 1)
 
+    columns = (QUESTION, METADATA)
+
     def score(self, answer: str, gold: str | None, columns: Mapping[str, Any]) -> float:
         """What the task says of an answer; one that its code cannot read is wrong."""
-        entry = {"question": columns["question"], "answer": gold, METADATA: _python(columns[METADATA])}
+        entry = {QUESTION: columns[QUESTION], "answer": gold, METADATA: _python(columns[METADATA])}
         try:
             return float(self._made.score_answer(answer, entry))
         except Exception:  # noqa: BLE001 - others' code reads what a model wrote, and may raise anything
@@ -58,7 +60,7 @@ def _made(task: str, options: Mapping[str, Any], size: int) -> Any:
     from reasoning_gym.factory import DATASETS
 
     if task not in DATASETS:
-        raise foreign.wrong(name, f"there is no such task: {_near(task, list(DATASETS))}")
+        raise foreign.wrong(name, f"no such task: {_near(task, list(DATASETS))}")
     _check_options(name, options, list(inspect.signature(DATASETS[task][1]).parameters))
     with foreign.called(name, doing=f"does not take {foreign.OPTIONS} {dict(options)}"):
         return reasoning_gym.create_dataset(task, **{"seed": SEED, **options, "size": size})
@@ -69,7 +71,7 @@ def _check_options(name: str, options: Mapping[str, Any], known: list[str]) -> N
         if option in _OURS:
             raise foreign.wrong(name, f"{foreign.OPTIONS}.{option}: write {_OURS[option]} instead")
         if option not in known:
-            raise foreign.wrong(name, f"{foreign.OPTIONS}.{option}: there is no such option: {_near(option, known)}")
+            raise foreign.wrong(name, f"{foreign.OPTIONS}.{option}: no such option: {_near(option, known)}")
 
 
 def _near(word: str, known: list[str]) -> str:
@@ -78,9 +80,9 @@ def _near(word: str, known: list[str]) -> str:
 
 
 def _row(entry: Object) -> Object:
-    """A row as JSON holds it; the question stands beside the prompt, which may become messages."""
+    """A row as JSON holds it."""
     gold = {} if entry["answer"] is None else {"gold": str(entry["answer"])}
-    return {"prompt": entry["question"], **gold, "question": entry["question"], METADATA: _json(entry[METADATA])}
+    return {"prompt": entry[QUESTION], **gold, QUESTION: entry[QUESTION], METADATA: _json(entry[METADATA])}
 
 
 def _json(value: Any) -> Any:

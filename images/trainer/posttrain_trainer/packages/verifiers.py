@@ -39,6 +39,8 @@ class Verifier:
         self._name = f"verifiers:{environment}"
         self._taskset = _taskset(environment, options)
 
+    columns = (TASK,)
+
     def score(self, answer: str, gold: str | None, columns: Mapping[str, Any]) -> float:
         """What a row's task says of an answer."""
         del gold

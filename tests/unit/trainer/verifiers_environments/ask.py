@@ -1,0 +1,46 @@
+"""Asks our side of the package verifiers what the tests want to know, once: loading the package takes seconds."""
+
+import json
+from typing import Any
+
+from posttrain_api.v1alpha1.environment import Dataset
+from posttrain_trainer.packages import named
+from posttrain_trainer.refusal import Refused
+
+ANSWERS = ("2", "two", "It is 2, as everybody knows")
+REFUSED = ("endless", "tools", "container", "several", "unscored", "nowhere")
+
+
+def rows(environment: str, limit: int | None = None, **options: Any) -> list[dict[str, Any]]:
+    """The rows of an environment."""
+    dataset = Dataset(package=f"verifiers:{environment}", limit=limit, package_options=options or None)
+    return [json.loads(line) for line in named.content(dataset).splitlines()]
+
+
+def refusal(environment: str, **options: Any) -> str:
+    """Why an environment cannot be had."""
+    try:
+        rows(environment, **options)
+    except Refused as refused:
+        return str(refused)
+    return "not refused"
+
+
+def score(row: dict[str, Any], answer: str) -> float:
+    """What an environment says of an answer."""
+    verifier = named.verifier(Dataset(package="verifiers:adding"))
+    return verifier.score(answer, row["gold"], {name: row[name] for name in verifier.columns})
+
+
+made = rows("adding")
+found = {
+    "rows": made,
+    "counts": {
+        "limit 2": len(rows("adding", limit=2)),
+        "count 7": len(rows("adding", count=7)),
+        "endless, limit 3": len(rows("endless", limit=3)),
+    },
+    "scores": {answer: score(made[1], answer) for answer in ANSWERS},
+    "refused": {name: refusal(name) for name in REFUSED} | {"options": refusal("adding", number=3)},
+}
+print(json.dumps(found))

@@ -1,6 +1,6 @@
 """A Job of ours and its newest pod, as the watches show them. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -88,7 +88,20 @@ def report(message: str) -> Report | None:
 
 def waiting(found: JobSeen, *, now: datetime) -> Waiting:
     """What a Job waits for whose container does not run."""
-    return pod_waiting.waiting(found.pod) if found.pod else _for_a_pod(found.job or {}, now=now)
+    if found.pod is None:
+        return _for_a_pod(found.job or {}, now=now)
+    return next(_for_sidecars(found.pod), None) or pod_waiting.waiting(found.pod)
+
+
+def _for_sidecars(pod: Manifest) -> Iterator[Waiting]:
+    """What must run before the trainer, and ends instead: of a Job's containers only such are started again."""
+    for container in pod["status"].get("initContainerStatuses", []):
+        state, name = container.get("state") or {}, container["name"]
+        ended = (container.get("lastState") or {}).get("terminated")
+        if ended and "running" not in state:
+            why = f"exit code {ended.get('exitCode')}, {ended.get('reason') or 'no reason given'}"
+            message = f"container {name} ends as soon as it runs ({why}): `kubectl logs -c {name}` says why"
+            yield Waiting(Reason.POD_REFUSED, message, pod_waiting.started_at(pod) + pod_waiting.PATIENCE)
 
 
 def _for_a_pod(job: Manifest, *, now: datetime) -> Waiting:

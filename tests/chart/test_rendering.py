@@ -73,6 +73,7 @@ def test_the_operator_reads_what_the_chart_says(rendered: Rendered) -> None:
         "watchNamespaces": ["a", "b"],
         "defaultPodTemplate": {"runtimeClassName": "nvidia", "nodeSelector": {"gpu": "h100"}},
         "artifactsClaim": {"size": "1Ti", "storageClassName": "nfs", "accessMode": "ReadWriteOnce"},
+        "rewards": {"memory": "4Gi"},
         "gpus": {"currency": "EUR", "table": {"mine": {"memoryGib": 48, "teraflops": 200, "pricePerHour": 0}}},
         "clusterDomain": "k8s.team",
         "operator": {"workers": 8},
@@ -87,6 +88,7 @@ def test_the_operator_reads_what_the_chart_says(rendered: Rendered) -> None:
         claim_size="1Ti",
         claim_storage_class="nfs",
         claim_access_mode="ReadWriteOnce",
+        rewards_memory="4Gi",
         cluster_domain="k8s.team",
         num_workers=8,
     )

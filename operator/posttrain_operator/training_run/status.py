@@ -17,9 +17,12 @@ from posttrain_api.v1alpha1.training_run_status import (
     TrainingRunStatus,
 )
 from posttrain_operator.actions import Event, Manifest
-from posttrain_operator.training_run import display
+from posttrain_operator.training_run import display, health
 
-STICKY = ("estimate", "model", "data", "mask", "warnings", "progress", "metrics", "lineage", "rounds", "checkpoints")
+STICKY = (
+    *("estimate", "model", "data", "mask", "warnings", "progress", "metrics", "health", "lineage", "rounds"),
+    "checkpoints",
+)
 """Fields that stay as they were once observed: the pods that said so may be gone."""
 MAX_WARNINGS = 8
 PHASES = {
@@ -86,10 +89,11 @@ def status(
     """The whole new status."""
     now = now.replace(microsecond=0)
     before = [Condition.model_validate(known) for known in old.get("conditions") or []]
-    found = carry_times(conditions(situation, generation=generation, now=now), before)
     kept = {name: old[name] for name in STICKY if name in old}
     told = {**kept, **_findings(situation, frozen, now=now)}
     shown = {name: value for name, value in told.items() if value != []}
+    observed = [*conditions(situation, generation=generation, now=now), *health.conditions(shown, generation, now)]
+    found = carry_times(observed, before)
     if frozen and situation.training and situation.training.evaluation.gates:
         shown["rounds"] = rounds(situation, frozen, old)
     round, waits_for = old.get("round", 0), situation.waits_for
@@ -144,11 +148,18 @@ def _trained(situation: Situation) -> Iterable[Fact]:
     if situation.training is None:
         yield "Trained", False if situation.is_over else None, why, message
         return
-    digest, steps = situation.training.artifact.digest, situation.training.steps_completed
-    yield "Trained", True, Reason.SUCCEEDED, f"{steps} steps, published as {digest}."
+    digest = situation.training.artifact.digest
+    yield "Trained", True, Reason.SUCCEEDED, f"{_steps(situation.training)}, published as {digest}."
     measured = situation.training.evaluation
     yield "Evaluated", True, Reason.SUCCEEDED, f"Measured on {measured.rows} held-out rows, before and after."
     yield _accepted(situation, measured.gates)
+
+
+def _steps(report: TrainingReport) -> str:
+    """How many steps were done, and which rule of health ended the training, where one did."""
+    done, planned = report.steps_completed, report.steps_planned
+    stopped = next((finding for finding in report.health if finding.stopped), None)
+    return f"{done} of {planned} steps, stopped for {stopped.rule}" if stopped else f"{done} steps"
 
 
 def _accepted(situation: Situation, gates: Sequence[GateResult]) -> Fact:
@@ -197,6 +208,9 @@ def _findings(situation: Situation, frozen: Frozen | None, *, now: datetime) -> 
     if situation.trainer:
         found["progress"] = _progress(situation.trainer).to_json()
         found["metrics"] = _numbers(situation.trainer.metrics)
+    said = situation.training or situation.trainer
+    if said:
+        found["health"] = health.known(said.health)
     checkpoints = situation.checkpoints or (situation.trainer.checkpoints if situation.trainer else ())
     if checkpoints:
         found["checkpoints"] = [checkpoint.to_json() for checkpoint in checkpoints]
@@ -272,7 +286,13 @@ def _lineage(situation: Situation, frozen: Frozen) -> Lineage:
 
 
 def events(situation: Situation, old: Mapping[str, Any]) -> tuple[Event, ...]:
-    """What to tell of a transition: that it trains, why it does not, how it ended. Waiting is the pod's to tell."""
+    """What to tell: a rule of health that broke, that it trains, why it does not, how it ended. Waiting is the pod's to
+    tell."""
+    said = situation.training or situation.trainer
+    return (*health.events(said.health if said else (), old), *_transition(situation, old))
+
+
+def _transition(situation: Situation, old: Mapping[str, Any]) -> tuple[Event, ...]:
     before = (old.get("display") or {}).get("reason")
     if before == situation.reason:
         return ()

@@ -6,7 +6,9 @@ import pytest
 from tests.unit.training_run.builders import (
     NOW,
     Change,
+    World,
     at,
+    container,
     in_sequence,
     in_training,
     of_pod,
@@ -19,9 +21,25 @@ from tests.unit.training_run.builders import (
 )
 
 from posttrain_api.conditions import Reason
+from posttrain_operator.actions import Manifest
 
 MINUTES = timedelta(minutes=1)
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+
+
+def sidecar_waits(reason: str, message: str, *, ended: Manifest | None = None) -> Change:
+    """A sidecar waits, and the trainer for it; it may have ended before."""
+    state = {"state": {"waiting": {"reason": reason, "message": message}}}
+    last = {"lastState": {"terminated": ended}} if ended else {}
+    shown = {"name": "rewards", "image": "trainer:1", "restartCount": 3, **state, **last}
+
+    def change(world: World) -> None:
+        waits("training", "PodInitializing")(world)
+        assert world.observed.training.pod is not None
+        world.observed.training.pod["status"]["initContainerStatuses"] = [shown]
+
+    return change
+
 
 WAITS = [
     pytest.param(
@@ -43,6 +61,18 @@ WAITS = [
         Reason.POD_REFUSED,
         "hub",
         id="a secret that is missing",
+    ),
+    pytest.param(
+        sidecar_waits("ErrImagePull", "posttrain.dev/trainer: not found"),
+        Reason.IMAGE_PULL_FAILED,
+        "not found",
+        id="a sidecar's image that cannot be pulled yet",
+    ),
+    pytest.param(
+        sidecar_waits("CrashLoopBackOff", "back-off", ended={"exitCode": 2, "reason": "Error"}),
+        Reason.POD_REFUSED,
+        "container rewards ends as soon as it runs (exit code 2, Error): `kubectl logs -c rewards` says why",
+        id="a sidecar that ends before the trainer begins",
     ),
     pytest.param(waits("training", "ContainerCreating"), Reason.PULLING_IMAGE, "pulls", id="the image comes"),
 ]
@@ -91,6 +121,34 @@ def test_an_image_gets_ten_minutes() -> None:
     world.step(pass_time(timedelta(seconds=30)))
 
     assert world.held()["Stalled"] == "True"
+
+
+def test_a_sidecar_gets_ten_minutes() -> None:
+    world = in_training()
+    world.step(sidecar_waits("CrashLoopBackOff", "back-off", ended={"exitCode": 2}))
+    assert "Reconciling" in world.held()
+
+    world.step(pass_time(10 * MINUTES))
+
+    assert (world.status["phase"], world.reason()) == ("Failed", Reason.POD_REFUSED)
+
+
+def test_a_sidecar_that_is_started_again_fails_no_run() -> None:
+    world = in_training()
+    world.step(runs("training"))
+    killed = {"exitCode": 137, "reason": "OOMKilled"}
+    world.step(sidecar_waits("CrashLoopBackOff", "back-off", ended=killed), trainer_goes_on, pass_time(60 * MINUTES))
+    assert world.status["phase"] == "Training"
+
+    world.step(reports("training", training=training_report()))
+
+    assert world.status["phase"] == "Succeeded"
+
+
+def trainer_goes_on(world: World) -> None:
+    """The trainer's container runs, whatever is beside it."""
+    assert world.observed.training.pod is not None
+    world.observed.training.pod["status"] |= container({"running": {}})
 
 
 def test_a_pod_on_its_way_out_may_still_report() -> None:

@@ -23,7 +23,6 @@ class Keeper(TrainerCallback):
     def __init__(self, job: Job, publication: Publication) -> None:
         assert job.config.checkpoints is not None
         self._chosen = job.config.checkpoints
-        self._has_best = job.recipe.evaluation.early_stopping is not None
         self._job = job
         self._publication = publication
         self._steps: list[NamedCheckpoint] = []
@@ -46,8 +45,8 @@ class Keeper(TrainerCallback):
             self._job.progress.published(self._steps)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Publish the last weights, before early stopping gives the model its best ones back."""
-        if self._has_best and not self._job.stop.requested:
+        """Publish the last weights, before the model gets its best ones back."""
+        if self._job.gives_best and not self._job.stop.requested:
             self._final = self._published("final")
             self._job.progress.published(self._with_final(self._final))
 
@@ -59,7 +58,7 @@ class Keeper(TrainerCallback):
 
     def named(self, result: str) -> list[NamedCheckpoint]:
         """Every name, where the result has this digest: the steps, final, and best where early stopping keeps it."""
-        if not self._has_best:
+        if not self._job.gives_best:
             return self._with_final(result)
         return [*self._with_final(self._final), NamedCheckpoint(name="best", digest=result)]
 

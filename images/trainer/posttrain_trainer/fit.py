@@ -94,7 +94,8 @@ def _renamed(logs: dict[str, float | None]) -> Metrics:
 
 
 def _check_finite(job: Job) -> None:
-    if job.progress.status.metrics.get("loss", 0.0) is None:
+    was_repaired = job.monitor is not None and job.monitor.has_restored
+    if job.progress.status.metrics.get("loss", 0.0) is None and not was_repaired:
         raise Refused(
             Reason.TRAINING_DIVERGED,
             f"{job.progress.place}: the loss is not a number any more: lower hyperparameters.learningRate",
@@ -108,6 +109,7 @@ class _Watch(TrainerCallback):
     def __init__(self, job: Job) -> None:
         self._progress = job.progress
         self._stop = job.stop
+        self._monitor = job.monitor
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         self._progress.begin_training(total_steps=state.max_steps)
@@ -115,6 +117,9 @@ class _Watch(TrainerCallback):
     def on_log(self, _args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         if "loss" in logs:
             metrics = _renamed(logs)
+            if self._monitor is not None:
+                metrics = self._monitor.step(state.global_step, metrics)
+                control.should_training_stop |= self._monitor.has_stopped
             tokens = int(logs.get("num_tokens", 0))
             self._progress.step(state.global_step, epoch=state.epoch, tokens=tokens, metrics=metrics)
             control.should_training_stop |= self._stop.requested or metrics["loss"] is None

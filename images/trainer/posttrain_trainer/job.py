@@ -11,6 +11,7 @@ from posttrain_trainer.model import Precision
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.refusal import Stop
+from posttrain_trainer.rl.monitor import Monitor
 from posttrain_trainer.scoring import Scorer
 from posttrain_trainer.task import Task
 
@@ -32,6 +33,25 @@ class Job:
     def scorer(self) -> Scorer:
         """Scores answers by environment.rewards; loads the reward models when it is asked for first."""
         return Scorer(self.config, self.places, self.precision.device)
+
+    @cached_property
+    def monitor(self) -> Monitor | None:
+        """Watches the health of a training that learns from rewards; None for other methods."""
+        if self.recipe.health is None:
+            return None
+        return Monitor(
+            self.recipe.health,
+            self.progress,
+            pad=self.task.chat.tokenizer.pad_token_id,
+            precision=self.precision,
+            keeps_best=self.recipe.evaluation.early_stopping is None,
+        )
+
+    @property
+    def gives_best(self) -> bool:
+        """Whether the result of the training has its best weights, not its last."""
+        was_stopped = self.monitor is not None and self.monitor.has_stopped
+        return self.recipe.evaluation.early_stopping is not None or was_stopped
 
     @cached_property
     def teacher(self) -> Any:

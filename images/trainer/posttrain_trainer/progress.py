@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Enum, Gauge, Info, generate_latest
 
 from posttrain_api.trainer_contract import TrainerStatus
+from posttrain_api.v1alpha1.health import CONDITIONS, HealthFinding
 from posttrain_api.v1alpha1.training_run_status import Metrics, NamedCheckpoint
 
 Stage = Literal["Loading", "Evaluating", "Training", "Sampling", "Publishing", "Done"]
@@ -30,7 +31,8 @@ class Progress:
     ) -> None:
         self.status = TrainerStatus(stage="Loading", updated_at=datetime.now(UTC))
         self.history: list[dict[str, Any]] = []
-        """One entry a step: step, epoch, tokens, seconds, and the metrics under our names."""
+        """One entry a step: step, epoch, tokens, seconds, the metrics under our names, and as `health` the rules that
+        are broken."""
         self.seconds: dict[str, float] = {}
         """Stage -> seconds spent in it."""
         self.held_out: Metrics = {}
@@ -70,7 +72,11 @@ class Progress:
         seconds = max(self._clock() - self._began, 1e-9)
         metrics = metrics | self.held_out
         before = self.history[-1]["tokens"] if self.history else 0
-        self.history.append({"step": step, "epoch": epoch, "tokens": tokens, "seconds": round(seconds, 3), **metrics})
+        broken = [finding.rule for finding in self.status.health]
+        self.history.append(
+            {"step": step, "epoch": epoch, "tokens": tokens, "seconds": round(seconds, 3), **metrics}
+            | ({"health": broken} if broken else {})
+        )
         self._update(
             step=step,
             epoch=round(epoch, 4),
@@ -80,6 +86,11 @@ class Progress:
         )
         self._gauges.tokens.inc(tokens - before)
         self._say_step()
+
+    def diagnosed(self, findings: Sequence[HealthFinding]) -> None:
+        """These rules of health are broken now, and no others."""
+        self._update(health=list(findings))
+        self._gauges.diagnosed({finding.rule for finding in findings})
 
     def begin_sampling(self, *, done: int, total: int) -> None:
         """So many of all prompts were answered by an earlier start."""
@@ -130,6 +141,7 @@ class _Gauges:
         self.speed = gauge("tokens_per_second", "Tokens trained on in a second, averaged over the training.")
         self.metric = gauge("metric", "The latest training metric; NaN where it is not a number.", ("metric",))
         self.evaluation = gauge("evaluation", "A metric on the held-out rows.", ("metric", "when"))
+        self.health = gauge("health", "1 where a rule of health is broken.", ("rule",))
         self.tokens = Counter("posttrain_trainer_tokens", "Tokens trained on.", registry=registry)
 
     def show(self, status: TrainerStatus) -> None:
@@ -142,6 +154,11 @@ class _Gauges:
         self.speed.set(status.tokens_per_second or 0.0)
         for name, value in status.metrics.items():
             self.metric.labels(name).set(_or_nan(value))
+
+    def diagnosed(self, broken: set[str]) -> None:
+        """Show which of all rules of health are broken."""
+        for rule in CONDITIONS.values():
+            self.health.labels(rule.value).set(rule.value in broken)
 
     def evaluated(self, when: str, metrics: Metrics) -> None:
         """Show a measurement on the held-out rows."""

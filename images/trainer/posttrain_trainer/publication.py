@@ -105,6 +105,7 @@ class Publication:
             steps_completed=status.step,
             steps_planned=self._steps_planned(),
             metrics=status.metrics,
+            health=status.health,
             evaluation=EvaluationResult(
                 before=before.metrics,
                 after=after.metrics,

@@ -9,6 +9,7 @@ import torch
 from posttrain_api.artifact import BaseReference, base_digest
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig, TrainingReport
+from posttrain_api.v1alpha1.methods import RL
 from posttrain_api.v1alpha1.training_run_status import NamedCheckpoint
 from posttrain_trainer import evaluate, measurable, model, preflight, reward_model, task, tuning
 from posttrain_trainer.checkpoints import Keeper
@@ -20,6 +21,7 @@ from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.publication import Publication
 from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.rl import signal
 
 _LEARN: Mapping[str, Callable[[Any, Job], Any]] = {
     "sft": sft.train,
@@ -64,6 +66,8 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
     if recipe.method == "reward":
         reward_model.use_padding(bare, prepared.chat)
     before = _measured("before", bare, job)
+    if recipe.method in RL:
+        signal.check(bare, job)
     progress.enter("Training")
     tuned = tuning.applied(bare, job)
     publication = Publication(job, reference, tuned)
@@ -76,8 +80,8 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
         trained,
         before,
         after,
-        named=lambda digest: _named(digest, keeper, watch),
-        stopped_early=watch is not None and watch.has_stopped,
+        named=lambda digest: _named(digest, job, keeper),
+        stopped_early=any(one is not None and one.has_stopped for one in (watch, job.monitor)),
     )
     if keeper is not None:
         keeper.prune(found.checkpoints)
@@ -88,8 +92,8 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
 def _kept(tuned: Any, job: Job, keeper: Keeper | None, watch: Watch | None) -> Any:
     """The model after its training, in the middle of which it may be published and measured; Refused where its weights
     are no numbers any more."""
-    # The keeper is told of the end first: it publishes the last weights, before the watch restores the best.
-    job.callbacks.extend(callback for callback in (keeper, watch) if callback is not None)
+    # The keeper is told of the end first: it publishes the last weights, before the others restore the best.
+    job.callbacks.extend(callback for callback in (keeper, job.monitor, watch) if callback is not None)
     try:
         trained = _LEARN[job.recipe.method](tuned, job)
     except Refused as error:
@@ -104,11 +108,11 @@ def _kept(tuned: Any, job: Job, keeper: Keeper | None, watch: Watch | None) -> A
     return trained
 
 
-def _named(result: str, keeper: Keeper | None, watch: Watch | None) -> list[NamedCheckpoint]:
+def _named(result: str, job: Job, keeper: Keeper | None) -> list[NamedCheckpoint]:
     """The names of a result with this digest, and of what was published on the way."""
     if keeper is not None:
         return keeper.named(result)
-    return [NamedCheckpoint(name="best", digest=result)] if watch is not None else []
+    return [NamedCheckpoint(name="best", digest=result)] if job.gives_best else []
 
 
 def _measured(when: Literal["before", "after"], model: Any, job: Job) -> Measurement:

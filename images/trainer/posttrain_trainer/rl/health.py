@@ -118,8 +118,8 @@ def policy_mismatch(history: History) -> str | None:
         return None
     return (
         f"log probabilities of the same tokens differ by {far[-1]['samplingMismatch']:.3g} nats between answering and "
-        f"training, and by more than {MISMATCHED_NATS:g} since step {far[0]['step']}: it is trained on answers that are "
-        "not its own: set tuning.lora.dropout: 0, precision: fp32, or rollout.mode: transformers"
+        f"training, and by more than {MISMATCHED_NATS:g} since step {far[0]['step']}: it is trained on answers that "
+        "are not its own: set tuning.lora.dropout: 0, precision: fp32, or rollout.mode: transformers"
     )
 
 

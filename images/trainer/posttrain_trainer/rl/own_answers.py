@@ -4,12 +4,13 @@ The two trainers have no common seam for it, but the same steps: prompts become 
 scored. All three give here what a generation of ours has found already.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 from trl.trainer import utils
 
 from posttrain_trainer import fit, steps
@@ -47,25 +48,53 @@ class OwnAnswers(Trainer):
     """For a base class before one of TRL's trainers of groups."""
 
     def __init__(self, *, job: Job, **arguments: Any) -> None:
+        self._monitor = job.monitor
         self._generations = Generations(job)
         self._generation: Generation | None = None
+        self._answered_at = 0
+        """Optimizer steps that the weights had done which answered last."""
+        self._log_probabilities: torch.Tensor
+        """Of the latest forward pass, shape [answers, length]."""
         super().__init__(
             reward_funcs=[total_score],
             train_dataset=_places(job),
             processing_class=job.task.chat.tokenizer,
             **arguments,
         )
+        self.add_callback(_Clock(self))
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """A generation as TRL's tensors; of the inputs only their number counts."""
         self._generation = self._generations.next(
             self.model, num_prompts=len(inputs) // self.num_generations, version=self.state.global_step
         )
+        if self._monitor is not None:
+            self._monitor.generated(self.model, self._generation.scored)
         for name, value in self._generation.metrics.items():
             self._metrics["train"][fit.OWN + name].append(value)
         output = super()._generate_and_score_completions(inputs)
         output[SAMPLING] = self._sampled(output["completion_ids"].shape[1])
         return output
+
+    def note(self, name: str, value: float | None) -> None:
+        """A number of this step, under our name."""
+        self._metrics["train"][fit.OWN + name].append(float("nan") if value is None else value)
+
+    def noted(self, name: str) -> float:
+        """The sum of this step's numbers of a name."""
+        return float(sum(self._metrics["train"].get(fit.OWN + name, [])))
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        inputs = trimmed(inputs)
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        if self.state.global_step == self._answered_at:
+            self.note("samplingMismatch", _mean_distance(self._log_probabilities, inputs))
+        return loss
+
+    def _get_per_token_logps_and_entropies(self, *given: Any, **named: Any) -> Any:
+        found = super()._get_per_token_logps_and_entropies(*given, **named)
+        self._log_probabilities = found[0].detach()
+        return found
 
     def _tokenize_prompts(self, _prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return [list(one.sample.prompt.token_ids) for one in self._scored], None, {}
@@ -89,6 +118,45 @@ class OwnAnswers(Trainer):
         found = utils.pad([torch.tensor(one.sample.log_probabilities) for one in self._scored], padding_value=0.0)
         assert found.shape[1] == length
         return found.to(self.accelerator.device)
+
+
+class _Clock(TrainerCallback):
+    """Measures what a step takes beside its answers."""
+
+    def __init__(self, trainer: OwnAnswers) -> None:
+        self._trainer = trainer
+        self._began = 0.0
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self._began = time.perf_counter()
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        seconds = time.perf_counter() - self._began - self._trainer.noted("rolloutSeconds")
+        self._trainer.note("trainingSeconds", seconds)
+
+
+def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
+    """A part of a generation without the padding that the generation's longest prompt and answer need."""
+    before = int((inputs["prompt_mask"].sum(0) == 0).sum())
+    width = inputs["completion_mask"].shape[1]
+    length = max(int((inputs["completion_mask"].sum(0) > 0).sum()), 1)
+
+    def cut(name: str, value: Any) -> Any:
+        if name.startswith("prompt_"):
+            return value[:, before:]
+        is_by_token = isinstance(value, torch.Tensor) and value.ndim == 2 and value.shape[1] == width
+        return value[:, :length] if is_by_token else value
+
+    return {name: cut(name, value) for name, value in inputs.items()}
+
+
+def _mean_distance(trained: torch.Tensor, inputs: dict[str, Any]) -> float | None:
+    """Mean of |log probability in training - log probability in sampling| over the tokens that the model wrote; None
+    where no number is known."""
+    mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
+    distances = (trained - inputs[SAMPLING]).abs()[mask.bool()]
+    found = distances[~distances.isnan()]
+    return float(found.mean()) if len(found) else None
 
 
 def _places(job: Job) -> Dataset:

@@ -49,9 +49,9 @@ class Judge:
         return one.scores.success if self._has_success else one.scores.total
 
     def _of_right_answer(self, prompt: Prompt) -> float | None:
-        if prompt.gold is None:
+        if prompt.right is None:
             return None
         if prompt.number not in self._right:
-            scores = self._scorer.score([(prompt, prompt.gold)])[0]
+            scores = self._scorer.score([(prompt, prompt.right)])[0]
             self._right[prompt.number] = scores.success if self._has_success else scores.total
         return self._right[prompt.number]

@@ -65,13 +65,13 @@ class OwnAnswers(Trainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """A generation as TRL's tensors; of the inputs only their number counts."""
-        self._generation = self._generations.next(
-            self.model, num_prompts=len(inputs) // self.num_generations, version=self.state.global_step
-        )
+        self._answered_at = self.state.global_step
+        num_prompts = len(inputs) // self.num_generations
+        self._generation = self._generations.next(self.model, num_prompts=num_prompts, version=self._answered_at)
         if self._monitor is not None:
             self._monitor.generated(self.model, self._generation.scored)
         for name, value in self._generation.metrics.items():
-            self._metrics["train"][fit.OWN + name].append(value)
+            self.note(name, value)
         output = super()._generate_and_score_completions(inputs)
         output[SAMPLING] = self._sampled(output["completion_ids"].shape[1])
         return output

@@ -101,3 +101,44 @@ def test_operations_are_no_part_of_the_recipe():
 def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         spec(**changes)
+
+
+GRPO = {
+    "method": "grpo",
+    "baseModel": {"fromRun": {"name": "before"}},
+    "environment": {**MINIMAL["environment"], "rewards": [{"builtin": "exact"}]},  # type: ignore[dict-item]
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "patch", "message"),
+    [
+        pytest.param({}, {"grpo": {"groupSize": 7}}, "a multiple of grpo.groupSize", id="other groups"),
+        pytest.param(
+            {"grpo": {"groupSize": 8}},
+            {"hyperparameters": {"effectiveBatchSize": 12}},
+            "a multiple of grpo.groupSize",
+            id="another batch",
+        ),
+        pytest.param(
+            {"tuning": {"full": {}}},
+            {"grpo": {"rollout": {"mode": "server"}}},
+            "gets an adapter for each step",
+            id="answered by a server",
+        ),
+        pytest.param({}, {"grpo": {"epsilon": 2}}, "less than 1", id="out of bounds"),
+    ],
+)
+def test_a_patch_must_leave_a_recipe_that_can_be_meant(given: dict[str, Any], patch: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message) as refused:
+        spec(**GRPO, **given, evaluation={"onFailure": {"action": "Retrain", "patch": patch}})
+    assert "evaluation.onFailure.patch" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["grpo", "rloo", "ppo"])
+def test_a_patch_replaces_what_it_names_and_nothing_else(name: str):
+    on_failure = {"action": "Retrain", "patch": {name: {"temperature": 0.7}}}
+    given = spec(**{**GRPO, "method": name}, **{name: {"epsilon": 0.1}}, evaluation={"onFailure": on_failure})
+    rounds = [getattr(given.recipe(round=round), name) for round in (0, 1)]
+
+    assert [(block.temperature, block.epsilon) for block in rounds] == [(1.0, 0.1), (0.7, 0.1)]

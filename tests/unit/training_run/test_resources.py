@@ -79,6 +79,11 @@ def test_what_a_recipe_names_is_mounted_where_its_uri_says() -> None:
             {"models": True, "data": False, "held": True},
             id="held-out rows on a claim of their own",
         ),
+        pytest.param(
+            {"environment": {"dataset": {"package": "reasoning-gym:leg_counting"}}, "output": {"uri": "pvc://results"}},
+            {"models": True, "results": False},
+            id="rows of a package",
+        ),
     ],
 )
 def test_a_claim_is_mounted_once_and_only_the_output_is_written(

@@ -8,7 +8,6 @@ import random
 import statistics
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +19,14 @@ from trl.trainer.utils import disable_dropout_in_model
 from posttrain_api.v1alpha1.methods import Ppo
 from posttrain_api.v1alpha1.training_run_status import Metrics
 from posttrain_trainer import evaluate, fit, steps
-from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
-from posttrain_trainer.rl import measures, ppo_math, rollouts
+from posttrain_trainer.rl import measures, ppo_math
 from posttrain_trainer.rl.actor_critic import ActorCritic, Read
-from posttrain_trainer.rl.curriculum import Lessons
+from posttrain_trainer.rl.generations import Generations
 from posttrain_trainer.rl.samples import Sample, Scored
-from posttrain_trainer.rl.solved import Judge
+
+_SECONDS = ("rolloutSeconds", "trainingSeconds")
+"""What a generation takes; each of its steps has its share."""
 
 
 def train(model: Any, job: Job) -> Any:
@@ -35,11 +35,9 @@ def train(model: Any, job: Job) -> Any:
     if job.recipe.hyperparameters.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     with tempfile.TemporaryDirectory(prefix="posttrain-") as folder:
-        _Loop(ActorCritic(model, job), job, folder).run()
-    job.stop.check(job.progress.place)
-    fit._check_finite(job)
-    model.gradient_checkpointing_disable()
-    return model.eval()
+        arguments = TrainingArguments(**fit.arguments(job, folder))
+        _Loop(ActorCritic(model, job), job, arguments).run()
+    return fit.ended(model, job)
 
 
 @dataclass(frozen=True)
@@ -125,34 +123,32 @@ def shown(seen: Sequence[Seen], given: Sequence[Experience]) -> Metrics:
 class _Loop:
     """Answers are drawn and learned from, until all steps are done or something ends it."""
 
-    def __init__(self, networks: ActorCritic, job: Job, folder: str) -> None:
+    def __init__(self, networks: ActorCritic, job: Job, arguments: TrainingArguments) -> None:
         assert job.recipe.ppo is not None
         self._networks = networks
         self._job = job
+        self._arguments = arguments
         self._chosen: Ppo = job.recipe.ppo
         self._beta = self._chosen.beta
-        self._numbers = job.recipe.hyperparameters
-        self._num_answers = self._numbers.effective_batch_size * self._chosen.mini_batches
+        self._generations = Generations(job)
+        self._num_prompts = steps.prompts_of_generation(job.recipe)
         self._num_steps = self._chosen.mini_batches * self._chosen.num_iterations
-        prompts = [row for row in job.task.training if isinstance(row, Prompt)]
-        self._prompts = Lessons(prompts, seed=self._numbers.seed, chosen=self._chosen.curriculum)
-        self._judge = Judge(job.scorer)
-        self._per_epoch = steps.per_epoch(len(prompts), self._num_answers) * self._num_steps
-        self._state = TrainerState(max_steps=steps.planned(len(prompts), job.recipe), epoch=0.0)
+        num_rows = len(job.task.training)
+        self._steps_per_epoch = self._num_steps * steps.per_epoch(num_rows, self._num_prompts)
+        self._state = TrainerState(max_steps=steps.planned(num_rows, job.recipe), epoch=0.0)
         self._control = TrainerControl()
-        self._arguments = TrainingArguments(**fit.arguments(job, folder))
-        self._optimizer = _optimizer(networks.trained, self._arguments)
+        self._watchers = fit.watchers(job)
+        self._optimizer = _optimizer(networks.trained, arguments)
         self._scheduler = get_scheduler(
-            self._arguments.lr_scheduler_type,
+            arguments.lr_scheduler_type,
             self._optimizer,
-            num_warmup_steps=self._arguments.get_warmup_steps(self._state.max_steps),
+            num_warmup_steps=arguments.get_warmup_steps(self._state.max_steps),
             num_training_steps=self._state.max_steps,
         )
-        self._tokens = 0
+        self._num_tokens = 0
 
     def run(self) -> None:
         """Every step, with all who watch."""
-        self._job.progress.begin_training(total_steps=self._state.max_steps)
         self._tell("on_train_begin")
         while not self._has_ended:
             given, metrics = self._generation()
@@ -167,35 +163,27 @@ class _Loop:
 
     def _tell(self, event: str, **given: Any) -> None:
         """As transformers tells its callbacks."""
-        for callback in self._job.callbacks:
-            getattr(callback, event)(self._arguments, self._state, self._control, model=self._networks.policy, **given)
+        for watcher in self._watchers:
+            getattr(watcher, event)(self._arguments, self._state, self._control, model=self._networks.policy, **given)
 
     def _generation(self) -> tuple[list[Experience], Metrics]:
         """Answers to the next prompts: what is to be learned from them, and what they show."""
-        began = time.monotonic()
-        scored = self._scored(self._prompts.take(self._num_answers))
-        answered = time.monotonic()
-        seen = [one for part in self._networks.parts(_usable(scored)) for one in self._seen(part)]
+        policy = self._networks.policy
+        found = self._generations.next(policy, num_prompts=self._num_prompts, version=self._state.global_step)
+        if self._job.monitor is not None:
+            self._job.monitor.generated(policy, found.scored)
+        began = time.perf_counter()
+        usable = [one for one in found.scored if one.scores.total is not None]
+        seen = [one for part in self._networks.parts(usable) for one in self._seen(part)]
         given = experiences(seen, self._chosen, self._beta)
-        metrics = measures.of(scored, len(scored)) | shown(seen, given) | self._adapt(seen)
-        seconds = {"rolloutSeconds": answered - began, "trainingSeconds": time.monotonic() - answered}
-        return given, metrics | {name: value / self._num_steps for name, value in seconds.items()}
-
-    def _scored(self, prompts: Sequence[Prompt]) -> list[Scored]:
-        done = self._state.global_step
-        seed = random.Random(f"{self._numbers.seed} {done}").getrandbits(63)
-        samples = rollouts.answered(
-            self._networks.policy, self._job, prompts, seed=seed, version=done, between=self._check_stop
-        )
-        scores = self._job.scorer.score([(sample.prompt, sample.text) for sample in samples])
-        found = [Scored(sample, score) for sample, score in zip(samples, scores, strict=True)]
-        self._judge.see(found)
-        for one in found:
-            self._prompts.judged(one.sample.prompt, self._judge.outcome([one]))
-        return found
-
-    def _check_stop(self) -> None:
-        self._job.stop.check(self._job.progress.place)
+        metrics = {
+            **found.metrics,
+            **shown(seen, given),
+            **self._adapt(seen),
+            "noSpreadShare": float(not measures.has_spread(found.scored)),
+            "trainingSeconds": time.perf_counter() - began,
+        }
+        return given, metrics | {name: (metrics[name] or 0.0) / self._num_steps for name in _SECONDS}
 
     def _seen(self, scored: Sequence[Scored]) -> list[Seen]:
         samples = [one.sample for one in scored]
@@ -213,58 +201,45 @@ class _Loop:
             return {}
         found = statistics.fmean(float(one.log_ratio.sum()) for one in seen)
         self._beta = ppo_math.adapted(used, divergence=found, target=target)
-        return {"beta": used, "klOfAnswers": evaluate.finite(found)}
+        return {"beta": used, "klOfAnswers": found}
 
     def _batches(self, given: Sequence[Experience]) -> Iterator[Sequence[Experience]]:
         """What each step of a generation learns from: in each iteration each answer once."""
         for iteration in range(self._chosen.num_iterations):
-            order = random.Random(f"{self._numbers.seed} {self._state.global_step} {iteration}")
+            order = random.Random(f"{self._arguments.seed} {self._state.global_step} {iteration}")
             shuffled = order.sample(given, len(given))
             for place in range(self._chosen.mini_batches):
                 yield shuffled[place :: self._chosen.mini_batches]
 
     def _step(self, batch: Sequence[Experience], shown: Metrics) -> None:
-        began = time.monotonic()
-        metrics = self._learn(batch)
+        began = time.perf_counter()
+        metrics = shown | self._learn(batch)
+        metrics["trainingSeconds"] = (metrics["trainingSeconds"] or 0.0) + time.perf_counter() - began
         self._state.global_step += 1
-        self._state.epoch = self._state.global_step / self._per_epoch
-        self._tokens += sum(len(one.sample.prompt.token_ids) + len(one.sample.token_ids) for one in batch)
-        metrics = shown | metrics
-        metrics["trainingSeconds"] = (shown["trainingSeconds"] or 0.0) + time.monotonic() - began
+        self._state.epoch = self._state.global_step / self._steps_per_epoch
+        self._num_tokens += sum(len(one.sample.prompt.token_ids) + len(one.sample.token_ids) for one in batch)
         self._tell("on_step_end")
-        self._log(metrics)
+        named = {fit.OWN + name: value for name, value in metrics.items()}
+        self._tell("on_log", logs={**named, "loss": metrics["loss"], "num_tokens": self._num_tokens})
 
     def _learn(self, batch: Sequence[Experience]) -> Metrics:
         """One optimizer step, by means over the tokens of all these answers."""
-        count = sum(len(one.old) for one in batch)
-        sums: Counter[str] = Counter()
+        count = max(sum(len(one.old) for one in batch), 1)
+        means = dict.fromkeys(("loss", "policyLoss", "valueLoss", "clippedShare"), 0.0)
         self._networks.policy.train()
         for part in self._networks.parts(batch):
             found = losses(self._networks.read([one.sample for one in part]), part, self._chosen)
             (found["loss"] / count).backward()
-            sums.update({name: value.item() for name, value in found.items()})
-        means = {name: sums[name] / max(count, 1) for name in ("loss", "policyLoss", "valueLoss", "clippedShare")}
+            means = {name: mean + found[name].item() / count for name, mean in means.items()}
         return {**means, **self._move()}
 
     def _move(self) -> Metrics:
         rate = self._scheduler.get_last_lr()[0]
-        norm = torch.nn.utils.clip_grad_norm_(self._networks.trained, self._numbers.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._networks.trained, self._arguments.max_grad_norm)
         self._optimizer.step()
         self._scheduler.step()
         self._optimizer.zero_grad()
-        return {"learningRate": rate, "gradNorm": float(norm)}
-
-    def _log(self, metrics: Metrics) -> None:
-        told = {name: None if value is None else evaluate.finite(value) for name, value in metrics.items()}
-        step, epoch = self._state.global_step, self._state.epoch or 0.0
-        self._job.progress.step(step, epoch=epoch, tokens=self._tokens, metrics=told)
-        self._control.should_training_stop |= self._job.stop.requested or told["loss"] is None
-        self._tell("on_log", logs=told)
-
-
-def _usable(scored: Sequence[Scored]) -> list[Scored]:
-    """An answer of which the rewards say nothing teaches nothing."""
-    return [one for one in scored if one.scores.total is not None]
+        return {"learningRate": rate, "gradNorm": norm.item()}
 
 
 def _mean(parts: Sequence[torch.Tensor]) -> float | None:

@@ -47,14 +47,24 @@ def run(build: Callable[[str], Trainer], job: Job) -> Any:
     with tempfile.TemporaryDirectory(prefix="posttrain-") as folder:
         training = build(folder)
         training.remove_callback(PrinterCallback)
-        for callback in (_Watch(job), *job.callbacks):
+        for callback in watchers(job):
             training.add_callback(callback)
         with output_layer.on_learned_tokens():
             training.train()
+    return ended(training.model, job)
+
+
+def watchers(job: Job) -> list[TrainerCallback]:
+    """What is told of every step: Progress first."""
+    return [_Watch(job), *job.callbacks]
+
+
+def ended(model: Any, job: Job) -> Any:
+    """The trained model in evaluation mode; Refused where the training diverged, Stopped on SIGTERM."""
     job.stop.check(job.progress.place)
     _check_finite(job)
-    training.model.gradient_checkpointing_disable()
-    return training.model.eval()
+    model.gradient_checkpointing_disable()
+    return model.eval()
 
 
 def arguments(job: Job, folder: str, *, sequences: int = 1) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Trains one run, or checks it: `python -m posttrain_trainer --config run.json [--preflight]`.
 
 `python -m posttrain_trainer --merge JSON` merges an adapter into its base.
+`python -m posttrain_trainer --rewards-server` runs reward code that is not ours, apart from a trainer.
 
 Only the command line stands here, so that `--help` is instant: everything else is imported once it is needed.
 """
@@ -16,12 +17,22 @@ def parser() -> argparse.ArgumentParser:
     what = found.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", type=Path, metavar="FILE", help="the run: a RunConfig as JSON")
     what.add_argument("--merge", metavar="JSON", help="merge an adapter into its base: a MergeConfig as JSON")
+    what.add_argument("--rewards-server", action="store_true", help="run reward code for a trainer that asks for it")
     found.add_argument("--preflight", action="store_true", help="check the run and its data, train nothing")
     found.add_argument(
         "--termination-message", type=Path, metavar="FILE", help="write the report there (default: standard output)"
     )
     found.add_argument(
         "--status-port", type=int, metavar="PORT", help="serve /status and /metrics on this port while it trains"
+    )
+    found.add_argument(
+        "--socket",
+        type=Path,
+        metavar="FILE",
+        help="with --rewards-server: listen there (default: take what a trainer hands over standard input)",
+    )
+    found.add_argument(
+        "--uid", type=int, help="with --rewards-server, as root: the user that reward code runs as (default: 65534)"
     )
     add_places(found)
     return found
@@ -44,11 +55,21 @@ def add_places(found: argparse.ArgumentParser) -> None:
     found.add_argument(
         "--image-root", type=Path, metavar="FOLDER", help="file:///path is FOLDER/path (default: the image's own root)"
     )
+    found.add_argument(
+        "--rewards-socket",
+        type=Path,
+        metavar="FILE",
+        help="where a rewards server listens (default: the trainer starts one where it needs it)",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns an exit code of trainer_contract."""
     options = parser().parse_args(arguments)
+    if options.rewards_server:
+        from posttrain_trainer.sandbox import server
+
+        return server.main(options)
     from posttrain_trainer import run
 
     return run.main(options)

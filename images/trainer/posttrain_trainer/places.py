@@ -8,7 +8,7 @@ from typing import Self
 from posttrain_api import uri
 from posttrain_api.meta import KeyReference
 from posttrain_api.trainer_contract import CONFIG_MAPS, Source
-from posttrain_api.v1alpha1.environment import Dataset
+from posttrain_api.v1alpha1.environment import Dataset, PythonReward, Tools
 
 ROWS_FILE = "rows.jsonl"
 """What a run that makes a dataset publishes it as."""
@@ -22,6 +22,8 @@ class Places:
     config_maps: Path = Path(CONFIG_MAPS)
     image: Path = Path("/")
     """Where file:///path begins."""
+    rewards_socket: Path | None = None
+    """Where a server runs reward code that is not ours; None: whoever needs it starts one."""
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Self:
@@ -30,6 +32,7 @@ class Places:
             options.claims_root or cls.claims,
             options.config_maps_root or cls.config_maps,
             options.image_root or cls.image,
+            options.rewards_socket,
         )
 
     def path(self, location: str) -> Path:
@@ -40,6 +43,13 @@ class Places:
     def key(self, reference: KeyReference) -> Path:
         """The local path of a ConfigMap's key."""
         return self.config_maps / reference.name / reference.key
+
+    def code(self, given: PythonReward | Tools) -> Path:
+        """The local folder of a user's modules."""
+        if given.config_map is not None:
+            return self.config_maps / given.config_map.name
+        assert given.uri is not None
+        return self.path(given.uri)
 
     def dataset(self, dataset: Dataset, source: Source | None = None) -> tuple[str, Path]:
         """What to call a dataset in a message, and its local path; `source` is the run that made it, if one did."""

@@ -1,4 +1,5 @@
-"""`python -m posttrain_server`: the image's entry point. One command for each container of a server pod."""
+"""`python -m posttrain_server`: the image's entry point. One command for each container of a server pod, and
+one for vLLM beside a trainer."""
 
 import argparse
 import os
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from posttrain_api import server_contract, uri
+from posttrain_api import server_contract, trainer_contract, uri
 from posttrain_api.artifact import Dtype
 
 
@@ -27,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_key(commands.add_parser("key", help="write the key that agent and gateway share"))
     _add_engine(commands.add_parser("engine", help="run vLLM behind the gateway"))
     _add_agent(commands.add_parser("agent", help="load, prove and watch the adapters of one engine"))
+    _add_rollout(commands.add_parser("rollout", help="run vLLM beside a trainer, for no one but the pod"))
     return parser
 
 
@@ -64,6 +66,18 @@ def _add_agent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--desired-file", type=Path, default=Path(server_contract.DESIRED_FILE))
     parser.add_argument("--state-folder", type=Path, default=Path(server_contract.STATE_FOLDER))
     parser.set_defaults(run=_run_agent)
+
+
+def _add_rollout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--base", required=True, help="the base model: pvc://claim/path or file:///path")
+    parser.add_argument("--max-rank", type=int, required=True, help="largest LoRA rank that vLLM knows for the adapter")
+    parser.add_argument("--max-model-length", type=int, required=True, help="longest prompt with its answer, in tokens")
+    parser.add_argument("--dtype", choices=get_args(Dtype), required=True)
+    parser.add_argument("--port", type=int, default=trainer_contract.ROLLOUT_PORT)
+    parser.add_argument("--gpus", type=int, default=0, help="number of GPUs; 0 answers from the CPU")
+    parser.add_argument("--gpu-memory-utilization", type=float, default=0.3, help="share of a GPU's memory to take")
+    parser.add_argument("--claims-root", type=Path, default=Path(uri.CLAIMS_ROOT), help="where claims are mounted")
+    parser.set_defaults(run=_run_rollout)
 
 
 def _run_key(options: argparse.Namespace) -> None:
@@ -115,6 +129,22 @@ def _run_agent(options: argparse.Namespace) -> None:
             port=options.port,
         )
     )
+
+
+def _run_rollout(options: argparse.Namespace) -> None:
+    from posttrain_server import rollout
+
+    base = _folder(options.base, options.claims_root)
+    settings = rollout.RolloutSettings(
+        base=base,
+        dtype=options.dtype,
+        max_rank=options.max_rank,
+        max_model_length=rollout.fitting_length(options.max_model_length, base),
+        port=options.port,
+        num_gpus=options.gpus,
+        gpu_memory_utilization=options.gpu_memory_utilization,
+    )
+    rollout.run(settings, os.environ)
 
 
 def _folder(location: str, claims_root: Path) -> Path:

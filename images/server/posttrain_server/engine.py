@@ -74,10 +74,10 @@ def _adapters(settings: EngineSettings) -> tuple[str, ...]:
 
 def environment(settings: EngineSettings, inherited: Mapping[str, str]) -> dict[str, str]:
     """The engine's environment: what the pod sets, folders that can be written, and what must not be otherwise."""
-    return {**_folders(), **_defaults(settings), **inherited, **_required(settings)}
+    return {**folders(), **defaults(num_gpus=settings.num_gpus), **inherited, **_required(settings)}
 
 
-def _folders() -> dict[str, str]:
+def folders() -> dict[str, str]:
     """A pod's root is read-only and its user has no home: everything that wants a folder gets one in /tmp."""
     return {
         "XDG_CACHE_HOME": "/tmp/cache",
@@ -91,8 +91,9 @@ def _folders() -> dict[str, str]:
     }
 
 
-def _defaults(settings: EngineSettings) -> dict[str, str]:
-    cpu = {"VLLM_CPU_KVCACHE_SPACE": "1", **_NO_COMPILER} if settings.num_gpus == 0 else {}
+def defaults(*, num_gpus: int) -> dict[str, str]:
+    """What vLLM does unless the pod says otherwise; 0 GPUs is the CPU."""
+    cpu = {"VLLM_CPU_KVCACHE_SPACE": "1", **_NO_COMPILER} if num_gpus == 0 else {}
     quiet = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     return {**quiet, "PROMETHEUS_DISABLE_CREATED_SERIES": "True", **cpu}
 

@@ -1,16 +1,16 @@
 """Whether a recipe's metrics can be measured on a task's rows, said before a GPU is taken."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1.environment import COMPARED_WITH_GOLD
+from posttrain_api.v1alpha1.environment import COMPARED_WITH_GOLD, Reward
 from posttrain_api.v1alpha1.evaluation import GENERATED
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_trainer import report
 from posttrain_trainer.examples import Labelled, Pair, Prompt
 from posttrain_trainer.refusal import Refused
-from posttrain_trainer.rewards import verifier
+from posttrain_trainer.rewards import builtin, verifier
 from posttrain_trainer.task import Question, Task
 
 
@@ -74,4 +74,12 @@ def _answer_problem(metric: str, recipe: Recipe, rows: Sequence[Prompt]) -> str 
     without = next((row for row in rows if row.gold is None), None)
     if needs_gold and without is not None:
         return f"needs the right answer and row {without.number} has none: give its completion or gold"
-    return None
+    return next(_lacking(rows, rewards), None)
+
+
+def _lacking(rows: Sequence[Prompt], rewards: Sequence[Reward]) -> Iterator[str]:
+    for row in rows:
+        for reward in rewards:
+            problem = builtin.lacking(reward, row.gold, row.columns)
+            if problem is not None:
+                yield f"cannot score row {row.number}: {problem}"

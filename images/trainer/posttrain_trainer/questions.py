@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from posttrain_api.v1alpha1.environment import COMPARED_WITH_GOLD, Reward
+from posttrain_api.v1alpha1.environment import Reward
 from posttrain_trainer import data
 from posttrain_trainer.data import Message, Row, Rows
+from posttrain_trainer.rewards import builtin
 from posttrain_trainer.template import ChatFormat
 
 
@@ -49,15 +50,14 @@ def questions(chat: ChatFormat, rows: Rows) -> list[Question]:
     return found
 
 
-def check_gold(rows: Rows, rewards: Sequence[Reward]) -> None:
-    """Refused where a reward compares with the right answer and a prompt has none."""
-    builtin = next((reward.builtin for reward in rewards if reward.builtin in COMPARED_WITH_GOLD), None)
-    if builtin is None:
-        return
+def check_rewards(rows: Rows, rewards: Sequence[Reward]) -> None:
+    """Refused where a row lacks what a reward needs of it."""
     problems = data.Problems(rows.name)
     for row in rows.rows:
-        if row.gold is None:
-            problems.add(f"row {row.number}", f'reward {builtin} needs the right answer: write "gold" or "completion"')
+        found = (builtin.lacking(reward, row.gold, dict(row.columns)) for reward in rewards)
+        problem = next(filter(None, found), None)
+        if problem is not None:
+            problems.add(f"row {row.number}", problem)
     problems.refuse()
 
 

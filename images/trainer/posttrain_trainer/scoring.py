@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig
-from posttrain_api.v1alpha1.environment import COMPARED_WITH_GOLD, Reward
+from posttrain_api.v1alpha1.environment import Reward
 from posttrain_trainer import reward_model
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 from posttrain_trainer.reward_model import RewardModel
 from posttrain_trainer.rewards import builtin, names
+from posttrain_trainer.rewards.failure import RewardFailed
 from posttrain_trainer.rewards.verifier import Verifier
 
 Answered = tuple[Prompt, str]
@@ -42,6 +43,11 @@ class Scorer:
             name: _reward_model(config, f"environment.rewards.{place}", places, device)
             for place, (name, reward) in enumerate(self.rewards.items())
             if reward.model is not None
+        }
+        self._builtins = {
+            name: _builtin(name, reward)
+            for name, reward in self.rewards.items()
+            if reward.builtin not in (None, "verifier", "unit_tests")
         }
         is_verified = any(reward.builtin == "verifier" for reward in self.rewards.values())
         self._verifier = Verifier(config.recipe) if is_verified else None
@@ -76,7 +82,17 @@ class Scorer:
         if reward.builtin == "verifier":
             assert self._verifier is not None
             return self._verifier.scores(answered)
-        return [_builtin(name, reward, prompt, answer) for prompt, answer in answered]
+        return [self._said(name, reward, prompt, answer) for prompt, answer in answered]
+
+    def _said(self, name: str, reward: Reward, prompt: Prompt, answer: str) -> float:
+        """What a builtin says of an answer."""
+        problem = builtin.lacking(reward, prompt.gold, prompt.columns)
+        if problem is not None:
+            raise Refused(Reason.DATASET_INVALID, f"row {prompt.number}: {problem}")
+        try:
+            return self._builtins[name](answer, prompt.gold, prompt.columns)
+        except RewardFailed as error:
+            raise RewardFailed(f"environment.rewards {name}: {error}") from None
 
 
 def _reward_model(config: RunConfig, key: str, places: Places, device: str) -> RewardModel:
@@ -89,11 +105,8 @@ def _reward_model(config: RunConfig, key: str, places: Places, device: str) -> R
     return reward_model.load(places.path(source.uri), source.uri, source.digest, device)
 
 
-def _builtin(name: str, reward: Reward, prompt: Prompt, answer: str) -> float | None:
-    if prompt.gold is None and reward.builtin in COMPARED_WITH_GOLD:
-        raise Refused(
-            Reason.DATASET_INVALID,
-            f"row {prompt.number}: reward {name} compares with the right answer, and the row has none: write it as "
-            "completion or gold",
-        )
-    return builtin.score(reward, answer, prompt.gold, prompt.columns)
+def _builtin(name: str, reward: Reward) -> builtin.Score:
+    try:
+        return builtin.scoring(reward)
+    except ValueError as error:
+        raise Refused(Reason.REWARD_INVALID, f"environment.rewards {name}: {error}") from error

@@ -37,7 +37,7 @@ from posttrain_trainer.examples import Example, Labelled, Pair, Prompt, token_id
 from posttrain_trainer.named_models import NamedModels
 from posttrain_trainer.places import Places
 from posttrain_trainer.prompts import Answered
-from posttrain_trainer.questions import Question, check_gold, questions
+from posttrain_trainer.questions import Question, check_rewards, questions
 from posttrain_trainer.refusal import Refused, Stop
 from posttrain_trainer.split import Split
 from posttrain_trainer.template import ChatFormat
@@ -214,7 +214,7 @@ class _Preparation:
             split.check_labels(parts.training.rows, f"{rows.name}, without the rows that are held out")
             split.check_labels(parts.held_out.rows, f"{parts.held_out.name}, the rows that are held out")
         if method in (*RL, "bestOf"):
-            check_gold(rows, self._recipe.environment.rewards)
+            check_rewards(rows, self._recipe.environment.rewards)
         return parts
 
     def _questions(self, chat: ChatFormat, held_out: Rows) -> list[Question]:

@@ -127,7 +127,7 @@ def test_an_answer_is_its_tokens_up_to_the_end_of_its_turn(chat: ChatFormat) -> 
         ([{"builtin": "numeric"}], "It is 1,200.50", "1200.5", 1.0),
         ([{"builtin": "numeric"}], "12, not 13", "12", 0.0),
         ([{"builtin": "numeric"}], "-12", "12", 0.0),
-        ([{"builtin": "numeric"}], "no number", "none either", 0.0),
+        ([{"builtin": "numeric"}], "no number", "12", 0.0),
         ([{"builtin": "exact", "weight": 2}, {"builtin": "numeric", "weight": -0.5}], "12", "12", 1.5),
     ],
 )

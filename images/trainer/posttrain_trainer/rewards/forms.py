@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from posttrain_api.v1alpha1.environment import GOLD, Environment
-from posttrain_trainer.rewards import numbers
+from posttrain_trainer.rewards import gsm8k
 
 _ANSWER = re.compile(r"<answer>.*?</answer>", re.DOTALL)
 
@@ -37,7 +37,7 @@ def _form(environment: Environment) -> str | None:
 
 
 def _tagged(value: str) -> str:
-    found = numbers.last(value)
+    found = gsm8k.right(value)
     return value if found is None or _ANSWER.search(value) else f"<answer>{found}</answer>"
 
 

@@ -1,6 +1,7 @@
 """Trains one run, or checks it: `python -m posttrain_trainer --config run.json [--preflight]`.
 
 `python -m posttrain_trainer --merge JSON` merges an adapter into its base.
+`python -m posttrain_trainer --test-environment run.json` tries rows and rewards without a GPU.
 `python -m posttrain_trainer --rewards-server` runs reward code that is not ours, apart from a trainer.
 
 Only the command line stands here, so that `--help` is instant: everything else is imported once it is needed.
@@ -17,7 +18,11 @@ def parser() -> argparse.ArgumentParser:
     what = found.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", type=Path, metavar="FILE", help="the run: a RunConfig as JSON")
     what.add_argument("--merge", metavar="JSON", help="merge an adapter into its base: a MergeConfig as JSON")
+    what.add_argument("--test-environment", type=Path, metavar="FILE", help="try the environment of a run")
     what.add_argument("--rewards-server", action="store_true", help="run reward code for a trainer that asks for it")
+    found.add_argument(
+        "--with-model", action="store_true", help="with --test-environment: the base model is here, ask it too"
+    )
     found.add_argument("--preflight", action="store_true", help="check the run and its data, train nothing")
     found.add_argument(
         "--termination-message", type=Path, metavar="FILE", help="write the report there (default: standard output)"
@@ -70,6 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from posttrain_trainer.sandbox import server
 
         return server.main(options)
+    if options.test_environment is not None:
+        from posttrain_trainer.trial import environment
+
+        return environment.main(options)
     from posttrain_trainer import run
 
     return run.main(options)

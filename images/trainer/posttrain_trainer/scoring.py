@@ -3,18 +3,20 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.v1alpha1.environment import Reward
-from posttrain_trainer import reward_model
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
-from posttrain_trainer.reward_model import RewardModel
 from posttrain_trainer.rewards import builtin, names
 from posttrain_trainer.rewards.failure import RewardFailed
 from posttrain_trainer.rewards.verifier import Verifier
+
+if TYPE_CHECKING:
+    from posttrain_trainer.reward_model import RewardModel
 
 Answered = tuple[Prompt, str]
 """A prompt and an answer to it."""
@@ -95,13 +97,16 @@ class Scorer:
             raise RewardFailed(f"environment.rewards {name}: {error}") from None
 
 
-def _reward_model(config: RunConfig, key: str, places: Places, device: str) -> RewardModel:
+def _reward_model(config: RunConfig, key: str, places: Places, device: str) -> "RewardModel":
     source = config.sources[key]
     if source.kind != "reward-model":
         raise Refused(
             Reason.RUN_UNSUITABLE,
             f"{key}.model.fromRun: run {source.run} made a {source.kind}: name a run with method reward",
         )
+    # Only this needs torch: rewards are tried without it before a GPU is taken.
+    from posttrain_trainer import reward_model
+
     return reward_model.load(places.path(source.uri), source.uri, source.digest, device)
 
 

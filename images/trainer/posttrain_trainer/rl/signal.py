@@ -51,9 +51,9 @@ def check(model: Any, job: Job, *, clock: Callable[[], float] = time.monotonic) 
     job.progress.enter("Sampling")
     found = measured(sampled(model, job, clock=clock), job)
     job.progress.findings["signal"] = found.findings
-    problem = _problem(found, job)
-    if problem is not None and not job.recipe.environment.allow_no_signal:
-        raise Refused(Reason.NO_SIGNAL, f"{problem}; environment.allowNoSignal: true begins all the same")
+    why = problem(found, job)
+    if why is not None and not job.recipe.environment.allow_no_signal:
+        raise Refused(Reason.NO_SIGNAL, f"{why}; environment.allowNoSignal: true begins all the same")
 
 
 def sampled(model: Any, job: Job, *, clock: Callable[[], float] = time.monotonic) -> list[Scored]:
@@ -91,7 +91,7 @@ def _group_size(job: Job) -> int:
     return size if size > 1 else _GROUP_SIZE
 
 
-def _problem(found: Signal, job: Job) -> str | None:
+def problem(found: Signal, job: Job) -> str | None:
     """Why nothing would be learned, and what to do; None where something would."""
     method, size = job.recipe.method, _group_size(job)
     more = f"raise {method}.groupSize above {size}" if steps.group_size(job.recipe) > 1 else "take more rows"

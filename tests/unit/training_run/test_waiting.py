@@ -27,9 +27,14 @@ MINUTES = timedelta(minutes=1)
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
 
 
-def sidecar_waits(reason: str, message: str, *, ended: Manifest | None = None) -> Change:
+def sidecar_waits(reason: str, message: str = "", *, ended: Manifest | None = None) -> Change:
     """A sidecar waits, and the trainer for it; it may have ended before."""
-    state = {"state": {"waiting": {"reason": reason, "message": message}}}
+    return sidecar_is({"waiting": {"reason": reason, "message": message}}, ended=ended)
+
+
+def sidecar_is(now: Manifest, *, ended: Manifest | None = None) -> Change:
+    """A sidecar is in this state, and the trainer waits for it; it may have ended before."""
+    state = {"state": now}
     last = {"lastState": {"terminated": ended}} if ended else {}
     shown = {"name": "rewards", "image": "trainer:1", "restartCount": 3, **state, **last}
 
@@ -69,10 +74,16 @@ WAITS = [
         id="a sidecar's image that cannot be pulled yet",
     ),
     pytest.param(
-        sidecar_waits("CrashLoopBackOff", "back-off", ended={"exitCode": 2, "reason": "Error"}),
+        sidecar_waits("CrashLoopBackOff", ended={"exitCode": 2, "reason": "Error"}),
         Reason.POD_REFUSED,
         "container rewards ends as soon as it runs (exit code 2, Error): `kubectl logs -c rewards` says why",
         id="a sidecar that ends before the trainer begins",
+    ),
+    pytest.param(
+        sidecar_is({"running": {}}, ended={"exitCode": 137}),
+        Reason.PULLING_IMAGE,
+        "pulls",
+        id="a sidecar that runs again",
     ),
     pytest.param(waits("training", "ContainerCreating"), Reason.PULLING_IMAGE, "pulls", id="the image comes"),
 ]
@@ -125,7 +136,7 @@ def test_an_image_gets_ten_minutes() -> None:
 
 def test_a_sidecar_gets_ten_minutes() -> None:
     world = in_training()
-    world.step(sidecar_waits("CrashLoopBackOff", "back-off", ended={"exitCode": 2}))
+    world.step(sidecar_waits("CrashLoopBackOff", ended={"exitCode": 2}))
     assert "Reconciling" in world.held()
 
     world.step(pass_time(10 * MINUTES))
@@ -137,7 +148,7 @@ def test_a_sidecar_that_is_started_again_fails_no_run() -> None:
     world = in_training()
     world.step(runs("training"))
     killed = {"exitCode": 137, "reason": "OOMKilled"}
-    world.step(sidecar_waits("CrashLoopBackOff", "back-off", ended=killed), trainer_goes_on, pass_time(60 * MINUTES))
+    world.step(sidecar_waits("CrashLoopBackOff", ended=killed), trainer_goes_on, pass_time(60 * MINUTES))
     assert world.status["phase"] == "Training"
 
     world.step(reports("training", training=training_report()))

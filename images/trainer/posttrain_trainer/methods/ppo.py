@@ -171,7 +171,7 @@ class _Loop:
         policy = self._networks.policy
         found = self._generations.next(policy, num_prompts=self._num_prompts, version=self._state.global_step)
         if self._job.monitor is not None:
-            self._job.monitor.generated(policy, found.scored)
+            self._job.monitor.generated(policy, found.scored, found.metrics)
         began = time.perf_counter()
         usable = [one for one in found.scored if one.scores.total is not None]
         seen = [one for part in self._networks.parts(usable) for one in self._seen(part)]

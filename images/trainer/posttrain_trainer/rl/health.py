@@ -17,6 +17,8 @@ History = Sequence[Step]
 
 WINDOW = 10
 """Steps that are judged together. A step has few prompts, each as hard as it is: the mean of fewer steps is noise."""
+START = 3
+"""Steps that say how it was before it learned: a model may change much in ten."""
 NOISE, HOPE = 5.0, 2.0
 """Standard errors that a mean must move by to be wrong, and those from which on it may be right. The best of all
 windows is lucky: with 3 for 5, three of four trainings of 300 steps looked wrong in which success stayed as it was."""
@@ -46,7 +48,7 @@ is clipped and does no harm."""
 
 def entropy_collapse(history: History) -> str | None:
     """The model is sure of every token, though the task is not solved."""
-    start = _mean(history[:WINDOW], "entropy")
+    start = _mean(history[:START], "entropy")
     if start is None or _is_solved(history):
         return None
     bound = min(COLLAPSED_SHARE * start, COLLAPSED_NATS)
@@ -98,7 +100,7 @@ def length_explosion(history: History) -> str | None:
     """Answers have grown until many are cut off, or nearly all are."""
     if len(history) < 2 * WINDOW:
         return None
-    first, last = history[:WINDOW], history[-WINDOW:]
+    first, last = history[:START], history[-WINDOW:]
     before, now, cut = _mean(first, "meanTokens"), _mean(last, "meanTokens"), _mean(last, "truncatedShare")
     if before is None or now is None or cut is None:
         return None
@@ -118,8 +120,8 @@ def policy_mismatch(history: History) -> str | None:
         return None
     return (
         f"log probabilities of the same tokens differ by {far[-1]['samplingMismatch']:.3g} nats between answering and "
-        f"training, and by more than {MISMATCHED_NATS:g} since step {far[0]['step']}: it is trained on answers that "
-        "are not its own: set tuning.lora.dropout: 0, precision: fp32, or rollout.mode: transformers"
+        f"training, and by more than {MISMATCHED_NATS:g} since step {far[0]['step']}: it learns from answers that are "
+        "not its own: write precision: fp32 or rollout.mode: transformers, and in the base's config.json no dropout"
     )
 
 
@@ -135,7 +137,7 @@ def training_diverged(history: History) -> str | None:
         return None
     return (
         f"gradNorm is {last['gradNorm']:.3g}, above {bound:.3g} since step {long[0]['step']}: lower "
-        "hyperparameters.learningRate or maxGradNorm"
+        "hyperparameters.learningRate or maxGradNorm, or a weight of environment.rewards that is far above the others"
     )
 
 
@@ -205,7 +207,7 @@ def _way_to_signal(success: float | None) -> str:
     if success is not None and success >= SOLVED:
         return f"success is {success:.0%}, the rows are solved: take harder ones, or end here"
     right = "" if success is None else f"success is {success:.1%}: "
-    return f"{right}train with sft first, take easier rows, or raise groupSize or temperature"
+    return f"{right}train with sft first, take easier rows, or ask for more answers to each prompt, or at a higher temperature"
 
 
 def _is_solved(history: History) -> bool:

@@ -20,6 +20,10 @@ _MAX_PROBES = 50
 """Steps of a training at which the distance from the start is measured, at most."""
 
 
+_SPENT = "Seconds"
+"""What the names of numbers end with that a generation has once, and not in each step that learns from it."""
+
+
 class Monitor(TrainerCallback):
     """The health of one training: told of every generation and of every step, it says whether to go on."""
 
@@ -39,7 +43,7 @@ class Monitor(TrainerCallback):
         self._judged_by: str | None = None
         self._probe: Probe | None = None
         self._model: Any = None
-        self._entropy: float | None = None
+        self._shown: Metrics = {}
         self._kl: float | None = None
         self._history: list[dict[str, Any]] = []
         self._is_fresh = True
@@ -47,19 +51,22 @@ class Monitor(TrainerCallback):
         self._last_broken: dict[str, int] = {}
         progress.diagnosed([])
 
-    def generated(self, model: Any, scored: Sequence[Scored]) -> None:
-        """The model, as it is now, has given these answers, which the next steps learn from."""
-        samples = [one.sample for one in scored]
+    def generated(self, model: Any, scored: Sequence[Scored], shown: Metrics) -> None:
+        """The model, as it is now, has given these answers, which the next steps learn from; `shown`: what its answers
+        show, under our names."""
         if self._probe is None:
+            samples = [one.sample for one in scored]
             self._probe = Probe(model, samples, pad=self._pad, precision=self._precision)
         self._model = model
-        self._entropy = _surprise(scored)
+        self._shown = {"entropy": _surprise(scored)} | {
+            name: value for name, value in shown.items() if not name.endswith(_SPENT)
+        }
         self._is_fresh = True
-        self._keep_best(model, scored)
+        self._keep_best(model)
 
     def step(self, step: int, metrics: Metrics) -> Metrics:
-        """A step is done: its metrics, with those added that the method does not give."""
-        found = {"entropy": self._entropy} | self._distance(step, metrics) | metrics
+        """A step is done: its metrics, with what its generation shows and with what the method does not give."""
+        found = self._shown | self._distance(step, metrics) | metrics
         self._remember(step, found)
         self._judge(step)
         return found
@@ -72,12 +79,13 @@ class Monitor(TrainerCallback):
                 best = {"bestStep": self._best.step, "bestValue": self._best.value, "metric": self._judged_by}
                 self._progress.findings["bestAnswers"] = best
 
-    def _keep_best(self, model: Any, scored: Sequence[Scored]) -> None:
-        means = _means(scored)
-        self._judged_by = self._judged_by or next(iter(means), None)
-        if self._best is not None and self._judged_by in means:
+    def _keep_best(self, model: Any) -> None:
+        if self._judged_by is None:
+            self._judged_by = next((name for name in ("success", "reward") if name in self._shown), None)
+        value = self._shown.get(self._judged_by or "")
+        if self._best is not None and value is not None:
             status = self._progress.status
-            self._best.answered(model, means[self._judged_by], step=status.step, total_steps=status.total_steps)
+            self._best.answered(model, value, step=status.step, total_steps=status.total_steps)
 
     def _distance(self, step: int, metrics: Metrics) -> Metrics:
         """kl, where the method does not give it: what it was when it was measured last."""
@@ -112,14 +120,6 @@ class Monitor(TrainerCallback):
         self.has_stopped |= stops
         if before is None:
             say(f"{rule}, {'stopped' if stops else 'seen'} at step {step}: {message}")
-
-
-def _means(scored: Sequence[Scored]) -> dict[str, float]:
-    """Mean success and mean score of those answers that have one."""
-    successes = [one.scores.success for one in scored if one.scores.success is not None]
-    totals = [one.scores.total for one in scored if one.scores.total is not None]
-    found = {"success": successes, "reward": totals}
-    return {name: statistics.fmean(values) for name, values in found.items() if values}
 
 
 def _surprise(scored: Sequence[Scored]) -> float | None:

@@ -69,7 +69,7 @@ class OwnAnswers(Trainer):
         num_prompts = len(inputs) // self.num_generations
         self._generation = self._generations.next(self.model, num_prompts=num_prompts, version=self._answered_at)
         if self._monitor is not None:
-            self._monitor.generated(self.model, self._generation.scored)
+            self._monitor.generated(self.model, self._generation.scored, self._generation.metrics)
         for name, value in self._generation.metrics.items():
             self.note(name, value)
         output = super()._generate_and_score_completions(inputs)

@@ -89,15 +89,11 @@ class Call:
     def end(self) -> None:
         """End the child and all its descendants: when this returns, none is left, and no zombie."""
         processes.kill_group(self.pid)
-        while True:
-            for _ in processes.reap():
-                continue
-            below = processes.descendants(os.getpid())
-            if not below:
-                break
-            for process in below:
-                processes.kill(process.pid)
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        while processes.has_children():
+            if not list(processes.reap()):
+                for process in processes.descendants(os.getpid()):
+                    processes.kill(process.pid)
+                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         for descriptor in (self._errors, self._ended):
             if descriptor is not None:
                 os.close(descriptor)
@@ -170,15 +166,18 @@ class Call:
             raise Failed(f"timed out after {self._limits.seconds:g} s{self._crowd()}")
 
     def _looked(self) -> float:
-        """Look at what the call uses, Failed where it is too much; when to look again: at most a tenth of the time."""
+        """Look at what the call uses, Failed where it is too much; returns when to look again."""
         begun = time.monotonic()
-        used = sum(process.resident_bytes for process in processes.descendants(os.getpid()))
+        used = processes.memory_bytes(processes.descendants(os.getpid()), self._limits.memory_bytes)
         if used > self._limits.memory_bytes:
             raise Failed(self._memory())
         if not disk.is_within(self._folder, limits.MAX_DISK_BYTES):
-            raise Failed(f"wrote more than {limits.MAX_DISK_BYTES // limits.MEBI} MiB of files")
+            raise Failed(
+                f"wrote more than {limits.MAX_DISK_BYTES // limits.MEBI} MiB of files, or folders that cannot be read"
+            )
         now = time.monotonic()
-        return now + max(_LOOK_SECONDS, 10 * (now - begun))
+        # Looking takes a quarter of the time at most.
+        return now + max(_LOOK_SECONDS, 3 * (now - begun))
 
     def _crowd(self) -> str:
         count = sum(process.num_threads for process in processes.descendants(os.getpid()))

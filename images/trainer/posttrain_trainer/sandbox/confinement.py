@@ -1,5 +1,6 @@
 """How a process gives up its rights before it runs foreign code: once, for good, and for all that it starts."""
 
+import itertools
 import os
 import platform
 import signal
@@ -14,6 +15,8 @@ from posttrain_trainer.sandbox import kernel, landlock, limits, seccomp
 from posttrain_trainer.sandbox.landlock import Rules
 from posttrain_trainer.sandbox.limits import Limits
 
+_LESS_URGENT = 5
+"""How much server and trainer come before foreign code: a fork bomb must not keep the one from ending it."""
 NOBODY = 65534
 """Who root lets foreign code run as."""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64")
@@ -62,6 +65,7 @@ def enter(own: Limits, *, code: Path | None, folder: Path, setting: Setting, kep
     The process leads a group of its own, whose members cannot leave it, and ends with its parent.
     """
     os.setpgid(0, 0)
+    os.nice(_LESS_URGENT)
     os.umask(0o077)
     os.chdir(folder)
     _forget(folder, code)
@@ -70,7 +74,8 @@ def enter(own: Limits, *, code: Path | None, folder: Path, setting: Setting, kep
     limits.impose(own, setting.uid)
     if setting.changes_user:
         kernel.become(setting.uid, setting.machine, reading=setting.landlock > 0)
-    kernel.set_dumpable(False)
+    # Landlock keeps others of this user away, and the warden wants to know how much memory is whose.
+    kernel.set_dumpable(setting.landlock > 0)
     kernel.die_with_parent(signal.SIGKILL)
     kernel.gain_nothing()
     landlock.restrict(_rules(own, code, folder), setting.landlock)
@@ -99,7 +104,7 @@ def _close_others(kept: Sequence[int]) -> None:
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
     edges = [2, *sorted(kept), os.sysconf("SC_OPEN_MAX")]
-    for before, after in zip(edges, edges[1:], strict=False):
+    for before, after in itertools.pairwise(edges):
         os.closerange(before + 1, after)
 
 

@@ -120,9 +120,14 @@ def _score(value: Any, where: str) -> float | None:
     value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, numbers.Real):
         raise Wrong(f"returned {reprlib.repr(value)} for {where}: write a number or None")
-    found = float(value)
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
     if not math.isfinite(found):
-        raise Wrong(f"returned {found} for {where}: write a finite number, or None where it has nothing to say")
+        raise Wrong(
+            f"returned {reprlib.repr(value)} for {where}: write a finite number, or None where it has nothing to say"
+        )
     return found
 
 

@@ -3,7 +3,7 @@
 import resource
 import signal
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,9 +35,7 @@ class Limits:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
         """The limits of a request, no more memory than this container has left for a call."""
-        return cls(
-            given["seconds"], min(given["memory_bytes"], _container_bytes()), given["network"], given["is_session"]
-        )
+        return replace(cls(**given), memory_bytes=min(given["memory_bytes"], _container_bytes()))
 
     def to_json(self) -> dict[str, Any]:
         """As a request carries them."""
@@ -65,8 +63,7 @@ def impose(limits: Limits, uid: int) -> None:
     }
     for which, value in wanted.items():
         _, most = resource.getrlimit(which)
-        value = most if value == resource.RLIM_INFINITY else value
-        least = value if most == resource.RLIM_INFINITY else min(value, most)
+        least = value if resource.RLIM_INFINITY in (most, value) else min(value, most)
         resource.setrlimit(which, (least, least))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 

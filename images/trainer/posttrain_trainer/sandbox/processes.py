@@ -3,7 +3,7 @@
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _PAGE_BYTES = resource.getpagesize()
@@ -47,6 +47,14 @@ def num_tasks(uid: int) -> int:
     return sum(_num_tasks(name, uid) for name in os.listdir("/proc") if name.isdecimal())
 
 
+def memory_bytes(found: Iterable[Process], most: int) -> int:
+    """What processes take together, or at least more than `most` where it is more."""
+    found = list(found)
+    resident = sum(process.resident_bytes for process in found)
+    # What a process shares with those that it forked is resident in each: counting it once takes the kernel longer.
+    return resident if resident <= most else sum(map(_proportional_bytes, found))
+
+
 def kill(pid: int) -> None:
     """SIGKILL, where the process is still there."""
     try:
@@ -88,6 +96,12 @@ def _num_tasks(name: str, uid: int) -> int:
     # The folder's own owner is root where a process may not be looked into.
     lines = dict(line.partition(":")[::2] for line in _text(name, "status").splitlines())
     return int(lines["Threads"]) if lines.get("Uid", "-1").split()[0] == str(uid) else 0
+
+
+def _proportional_bytes(process: Process) -> int:
+    """A process's memory, what it shares counted in parts; all of it where that is not for us to read."""
+    lines = dict(line.partition(":")[::2] for line in _text(str(process.pid), "smaps_rollup").splitlines())
+    return int(lines["Pss"].split()[0]) * 1024 if "Pss" in lines else process.resident_bytes
 
 
 def _text(name: str, file: str) -> str:

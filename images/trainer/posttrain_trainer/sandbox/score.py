@@ -26,7 +26,7 @@ def work(channel: socket.socket, request: Mapping[str, Any]) -> None:
 
 
 def answered(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
-    """In the warden: the scores, checked again, since the child may have been turned. Failed says why there are none."""
+    """In the warden: the scores, checked again, since the child may have been turned. Failed: there are none."""
     found = call.said()
     count = len(request["arguments"]["completions"])
     match found:

@@ -1,0 +1,5 @@
+"""A module that is never there."""
+
+import time
+
+time.sleep(600)

@@ -53,6 +53,10 @@ class Cluster:
         """The administrator's kubeconfig, for use on the host; its context is posttrain-<name>."""
         return self._layout.kubeconfig
 
+    def processes(self) -> set[int]:
+        """The id of every process of the cluster, of those in pods too."""
+        return cgroups.processes(self._layout.cgroup)
+
     def up(self, nodes: int = 1, *, controllers: bool = True) -> Cluster:
         """Return once a cluster of this shape is ready; one that is already is kept, any other is replaced.
 

@@ -18,7 +18,12 @@ Object = dict[str, Any]
 
 
 def manifests() -> list[Object]:
-    """Every manifest of every file."""
+    """Every manifest of ours of every file."""
+    return [found for found in documents() if found["kind"] in KINDS]
+
+
+def documents() -> list[Object]:
+    """Every document of every file."""
     return [found for path in sorted(EXAMPLES.glob("*.yaml")) for found in yaml.safe_load_all(path.read_text())]
 
 
@@ -40,6 +45,16 @@ def test_an_example_is_valid_and_says_nothing_that_is_not_in_the_api(item: Objec
     assert set(item) == {"apiVersion", "kind", "metadata", "spec"}
     assert item["apiVersion"] == API_VERSION
     assert spec(item["kind"], item["metadata"]["name"])
+
+
+def test_what_rewards_name_is_in_the_file_beside_them():
+    code = {item["metadata"]["name"]: item["data"] for item in documents() if item["kind"] == "ConfigMap"}
+    rewards = [reward for item in manifests() for reward in item["spec"].get("environment", {}).get("rewards", [])]
+    named = [reward["python"] for reward in rewards if "python" in reward]
+    assert named
+    for python in named:
+        module, function = python["entrypoint"].split(":")
+        assert f"def {function}(" in code[python["configMap"]["name"]][f"{module}.py"]
 
 
 @pytest.mark.parametrize("task", tasks.TASKS, ids=lambda task: task.name)

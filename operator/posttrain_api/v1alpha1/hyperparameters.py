@@ -36,7 +36,7 @@ class Hyperparameters(Model):
     max_tokens_per_gpu: Annotated[int, Field(ge=8, le=16_777_216)] | None = None
     """Tokens that go through the model at once, padding included: rows of similar length, as many as stay below it. It
     changes memory and speed, never the step: that is always effectiveBatchSize rows, and its loss a mean over all of
-    them. Left out: 16384. For sft, dpo and reward."""
+    them. Left out: 16384. For sft, dpo, reward and ppo."""
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 2048
     """Longest conversation, in tokens; a longer row is refused by preflight, never cut."""
     packing: bool = False

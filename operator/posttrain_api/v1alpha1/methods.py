@@ -17,7 +17,7 @@ RL = frozenset({"grpo", "rloo", "ppo"})
 """Methods that learn from the scores of a model's own answers."""
 TUNED_BASE = frozenset({"dpo", "simpo", "kto", *RL})
 """Methods that need a base which follows instructions already; orpo and sft start from one that does not."""
-SPLIT_STEPS = frozenset({"sft", "dpo", "reward"})
+SPLIT_STEPS = frozenset({"sft", "dpo", "reward", "ppo"})
 """Methods whose steps go through the model in parts of similar lengths."""
 
 DpoLoss = Literal[
@@ -225,7 +225,8 @@ class Ppo(_Answering):
     value_epsilon: Annotated[float, Field(gt=0, le=100)] = 0.2
     """By how much a value may change before it counts no more."""
     mini_batches: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Optimizer steps that the answers of one generation are divided into."""
+    """Optimizer steps that the answers of one generation are divided into: as many answers for each of them as
+    effectiveBatchSize says, one to a prompt."""
 
 
 class BestOf(Model):

@@ -199,7 +199,7 @@ SPEC_CHECKS = (
     Check(
         f"!has(self.hyperparameters.maxTokensPerGpu) || self.method in {_listed(SPLIT_STEPS)}",
         lambda spec: spec.hyperparameters.max_tokens_per_gpu is None or spec.method in SPLIT_STEPS,
-        "hyperparameters.maxTokensPerGpu works with sft, dpo and reward: remove it",
+        "hyperparameters.maxTokensPerGpu works with sft, dpo, reward and ppo: remove it",
     ),
     Check(
         "!has(self.hyperparameters.maxTokensPerGpu) || !has(self.dpo) || "

@@ -188,7 +188,7 @@ class Reward(Model):
     role: Literal["reward", "success"] = "reward"
     """reward: it teaches. success: it is only measured, as the clean metric that shows whether a reward is cheated."""
     timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
-    """Seconds that one call of python, http or unit_tests may take."""
+    """Seconds that one call of python, http, unit_tests or verifier may take."""
 
     @property
     def kind(self) -> str:
@@ -203,7 +203,7 @@ class Reward(Model):
     @property
     def runs_apart(self) -> bool:
         """Whether it runs code that is not ours."""
-        return self.python is not None or self.builtin == "unit_tests"
+        return self.python is not None or self.builtin in ("unit_tests", "verifier")
 
 
 class Tools(Model):

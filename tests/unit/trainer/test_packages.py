@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.environment import Dataset
 from posttrain_trainer import dataset_rows, formats
 from posttrain_trainer.data import Row, Rows
+from posttrain_trainer.examples import Prompt
 from posttrain_trainer.packages import named
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 from posttrain_trainer.rewards import verifier
+from posttrain_trainer.scoring import Scorer
 
 SUM = "reasoning-gym:chain_sum"
 ASKED = "State the final answer to the following arithmetic problem: 4 + 3 ="
@@ -31,8 +35,11 @@ def rows(package: str, limit: int = 5, **options: Any) -> Rows:
     return dataset_rows.read(dataset(package, limit, **options), Places(), formats.prompt)
 
 
-def score(package: str, row: Row, answer: str, **options: Any) -> float:
-    return named.verifier(dataset(package, **options)).score(answer, row.gold, row.columns)
+def scores(package: str, found: Sequence[Row], answers: Sequence[str], **options: Any) -> list[float | None]:
+    """What the code where foreign code runs says, called here: these answers are harmless."""
+    scoring = named.scoring(dataset(package, **options))
+    arguments = scoring.arguments(answers, [row.gold for row in found], [row.columns for row in found])
+    return scoring.function(**json.loads(json.dumps(arguments)))
 
 
 def test_a_task_is_rows_with_their_right_answers():
@@ -61,15 +68,14 @@ def test_the_same_rows_have_the_same_digest():
 )
 def test_a_tasks_own_score_survives_json(task: str):
     package = f"reasoning-gym:{task}"
-    for row in rows(package, limit=2).rows:
-        assert row.gold is not None
-        assert score(package, row, row.gold) == 1.0
-        assert score(package, row, "no idea") < 0.1
+    found = rows(package, limit=2).rows
+    assert scores(package, found, [str(row.gold) for row in found]) == [1.0, 1.0]
+    assert max(scores(package, found, ["no idea"] * 2)) < 0.1
 
 
 def test_what_the_tasks_code_cannot_read_is_wrong():
     package = "reasoning-gym:prime_factorization"
-    assert score(package, rows(package).rows[0], "2 × x") == 0.0
+    assert scores(package, rows(package, limit=1).rows, ["2 × x"]) == [0.0]
 
 
 @pytest.mark.parametrize(
@@ -120,9 +126,9 @@ JUDGED_BY_ANOTHER = {"dataset": {"package": "reasoning-gym:products"}}
 
 
 @pytest.mark.parametrize("evaluation", [JUDGED_ELSEWHERE, JUDGED_BY_ANOTHER], ids=["a file", "another task"])
-def test_a_verifier_judges_rows_of_its_own_environment_only(base: Path, evaluation: dict[str, Any]):
+def test_a_verifier_judges_rows_of_its_own_environment_only(evaluation: dict[str, Any]):
     with pytest.raises(Refused, match=f"write package: {SUM} with another packageOptions.seed") as refused:
-        verifier.check_held_out(_run(base, evaluation).recipe)
+        verifier.check_held_out(_run(evaluation).recipe)
     assert refused.value.reason is Reason.EVALUATION_INVALID
 
 
@@ -134,16 +140,44 @@ def test_a_verifier_judges_rows_of_its_own_environment_only(base: Path, evaluati
         pytest.param({}, id="rows taken out of training"),
     ],
 )
-def test_a_verifier_does_not_mind(base: Path, evaluation: dict[str, Any]):
-    verifier.check_held_out(_run(base, evaluation).recipe)
+def test_a_verifier_does_not_mind(evaluation: dict[str, Any]):
+    verifier.check_held_out(_run(evaluation).recipe)
 
 
-def _run(base: Path, evaluation: dict[str, Any]) -> Any:
-    environment = {"dataset": {"package": SUM, "limit": 4}, "answerFormat": "<answer>{gold}</answer>"}
-    start = {"uri": f"file://{base}", "tuned": True}
+def _run(evaluation: dict[str, Any], *, package: str = SUM, **reward: Any) -> Any:
+    environment = {"dataset": {"package": package, "limit": 4}, "answerFormat": "<answer>{gold}</answer>"}
+    environment |= {"rewards": [{"builtin": "verifier", **reward}]} if reward else {}
+    start = {"uri": "file:///base", "tuned": True}
     numbers = {"effectiveBatchSize": 8}
     spec = {"environment": environment, "evaluation": evaluation, "baseModel": start, "hyperparameters": numbers}
-    return builders.run(base, base, method="grpo", **spec)
+    return builders.run(Path("/base"), Path("/rows"), method="grpo", **spec)
+
+
+def scored(package: str, answers: Sequence[str], **reward: Any) -> list[float | None]:
+    """What the scorer of a run says of answers to its rows."""
+    config = _run({}, package=package, **reward)
+    found = dataset_rows.read(
+        config.recipe.environment.dataset, Places(), formats.of("grpo", config.recipe.environment)
+    )
+    asked = [Prompt(row.number, row.messages, array("i"), row.gold, dict(row.columns), row.right) for row in found.rows]
+    right = [str(prompt.right) for prompt in asked]
+    given = [*right[: len(asked) - len(answers)], *answers]
+    return [one.total for one in Scorer(config, Places(), "cpu").score(list(zip(asked, given, strict=True)))]
+
+
+def test_a_verifier_scores_what_stands_in_the_answers_form():
+    assert scored(SUM, ["7", "<answer>none</answer>"]) == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_an_answer_that_holds_up_its_batch_costs_itself_alone():
+    endless = "<answer>9**9**9**9</answer>"
+    assert scored("reasoning-gym:countdown", [endless, "<answer>1</answer>"]) == [1.0, 1.0, 0.0, 0.05]
+
+
+def test_what_an_answer_does_to_its_verifier_stays_there(tmp_path: Path):
+    mischief = f"<answer>[open({str(tmp_path / 'file')!r}, 'w')]</answer>"
+    assert scored("reasoning-gym:spiral_matrix", [mischief])[3] == 0.0
+    assert not (tmp_path / "file").exists()
 
 
 def test_a_package_is_loaded_only_where_it_is_named():

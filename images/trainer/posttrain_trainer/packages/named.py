@@ -1,21 +1,48 @@
 """dataset.package: which package it names, its rows, and its score of an answer."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from posttrain_api.v1alpha1.environment import GOLD, REASONING_GYM, Dataset
 from posttrain_trainer.packages import reasoning_gym, verifiers
 
+SCORES = Path(__file__).parent / "scores"
+"""The folder with the functions that score."""
 
-class Verifier(Protocol):
-    """How an environment scores an answer to one of its rows."""
 
+@dataclass(frozen=True)
+class Scoring:
+    """How an environment scores an answer: a function for the place where foreign code runs."""
+
+    function: Callable[..., Any]
+    """The function itself, for what may run here."""
+    may_run_here: bool
+    """It only compares texts; what evaluates an answer may not."""
     columns: Sequence[str]
     """What it needs of a row beside prompt and right answer."""
+    environment: str
+    options: Mapping[str, Any]
 
-    def score(self, answer: str, gold: str | None, columns: Mapping[str, Any]) -> float:
-        """Its score; `columns` are the row's other columns."""
+    @property
+    def entrypoint(self) -> str:
+        """The function as module:function in SCORES."""
+        return f"{self.function.__module__.rpartition('.')[2]}:{self.function.__name__}"
+
+    def arguments(
+        self, completions: Sequence[str], gold: Sequence[str | None], columns: Sequence[Mapping[str, Any]]
+    ) -> dict[str, list[Any]]:
+        """What the function is given for a batch of answers, a list with an element for each."""
+        count = len(completions)
+        return {
+            "completions": list(completions),
+            "gold": list(gold),
+            **{name: [row[name] for row in columns] for name in self.columns},
+            "environment": [self.environment] * count,
+            "options": [dict(self.options)] * count,
+        }
 
 
 def content(dataset: Dataset) -> bytes:
@@ -25,10 +52,16 @@ def content(dataset: Dataset) -> bytes:
     return "".join(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-def verifier(dataset: Dataset) -> Verifier:
-    """The scoring of dataset.package; Refused where it cannot be had."""
+def scoring(dataset: Dataset) -> Scoring:
+    """How dataset.package scores an answer."""
     module, name = _part(dataset)
-    return module.Verifier(name, dataset.package_options or {})
+    return Scoring(
+        function=module.SCORE,
+        may_run_here=module.compares_only(name),
+        columns=module.COLUMNS,
+        environment=name,
+        options=dataset.package_options or {},
+    )
 
 
 def told_answer(answer: str, answer_format: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""reasoning-gym:<task>: generated rows and the task's own score."""
+"""reasoning-gym:<task>: generated rows scored by the task's own code."""
 
 import difflib
 import inspect
@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from posttrain_trainer.packages import foreign
+from posttrain_trainer.packages.scores import of_reasoning_gym
 
 Object = dict[str, Any]
 
@@ -14,7 +15,9 @@ NUM_ROWS, SEED = 1000, 42
 """So many rows, from this seed, where nothing is said."""
 QUESTION, METADATA = "question", "metadata"
 """Columns that the score needs: the prompt as text, which may stand among messages, and what the task adds."""
-_TUPLE = "tuple"
+SCORE = of_reasoning_gym.score
+COLUMNS = (QUESTION, METADATA)
+"""What it needs of a row beside the right answer."""
 _OURS = {"size": "dataset.limit"}
 """An option that has a field of its own."""
 _NUM_REPEATED = 4
@@ -33,22 +36,11 @@ def rows(task: str, options: Mapping[str, Any], limit: int | None) -> list[Objec
     return [_row(entry) for entry in entries]
 
 
-class Verifier:
-    """The score of one task."""
+def compares_only(task: str) -> bool:
+    """Whether a task's score evaluates nothing of an answer."""
+    from reasoning_gym.factory import DATASETS
 
-    def __init__(self, task: str, options: Mapping[str, Any]) -> None:
-        """Refused as rows() does."""
-        self._made = _made(task, options, 1)
-
-    columns = (QUESTION, METADATA)
-
-    def score(self, answer: str, gold: str | None, columns: Mapping[str, Any]) -> float:
-        """What the task says of an answer; one that its code cannot read is wrong."""
-        entry = {QUESTION: columns[QUESTION], "answer": gold, METADATA: _python(columns[METADATA])}
-        try:
-            return float(self._made.score_answer(answer, entry))
-        except Exception:  # noqa: BLE001 - others' code reads what a model wrote, and may raise anything
-            return 0.0
+    return of_reasoning_gym.compares_only(DATASETS[task][0])
 
 
 def _made(task: str, options: Mapping[str, Any], size: int) -> Any:
@@ -86,16 +78,9 @@ def _row(entry: Object) -> Object:
 
 
 def _json(value: Any) -> Any:
-    """A value of which _python makes the same again: JSON alone would make a list of a tuple."""
+    """A value from which its score makes the same again: JSON alone would make a list of a tuple."""
     if isinstance(value, dict):
         return {str(name): _json(inner) for name, inner in value.items()}
     if isinstance(value, tuple):
-        return {_TUPLE: [_json(inner) for inner in value]}
+        return {of_reasoning_gym.TUPLE: [_json(inner) for inner in value]}
     return [_json(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _python(value: Any) -> Any:
-    if isinstance(value, dict):
-        inner = {name: _python(content) for name, content in value.items()}
-        return tuple(inner[_TUPLE]) if inner.keys() == {_TUPLE} else inner
-    return [_python(inner) for inner in value] if isinstance(value, list) else value

@@ -4,17 +4,20 @@ Such a reward judges a whole rollout. Ours is one answer to one prompt, so what 
 judge or several agents do, is refused.
 """
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
 from posttrain_trainer.packages import foreign
+from posttrain_trainer.packages.scores import of_verifiers
 
 Object = dict[str, Any]
 
 TASK = "task"
 """The column with the package's own data of a row."""
+SCORE = of_verifiers.score
+COLUMNS = (TASK,)
+"""What it needs of a row."""
 
 
 def rows(environment: str, options: Mapping[str, Any], limit: int | None) -> list[Object]:
@@ -31,23 +34,10 @@ def rows(environment: str, options: Mapping[str, Any], limit: int | None) -> lis
     return [_row(name, task.data) for task in tasks]
 
 
-class Verifier:
-    """The rewards of an environment's tasks, added with the weights that it gives them."""
-
-    def __init__(self, environment: str, options: Mapping[str, Any]) -> None:
-        """Refused as rows() does."""
-        self._name = f"verifiers:{environment}"
-        self._taskset = _taskset(environment, options)
-
-    columns = (TASK,)
-
-    def score(self, answer: str, gold: str | None, columns: Mapping[str, Any]) -> float:
-        """What a row's task says of an answer."""
-        del gold
-        kind = type(self._taskset).task_type()
-        with foreign.called(self._name, doing="cannot score an answer"):
-            task = kind(kind.data_type().model_validate(columns[TASK]), self._taskset.config.task)
-            return asyncio.run(_scored(task, answer))
+def compares_only(environment: str) -> bool:
+    """Nothing is known of what an environment's rewards do."""
+    del environment
+    return False
 
 
 def _taskset(environment: str, options: Mapping[str, Any]) -> Any:
@@ -94,15 +84,3 @@ def _row(name: str, data: Any) -> Object:
     answer = getattr(data, "answer", None)
     gold = {} if answer is None else {"gold": str(answer)}
     return {"prompt": [*system, *messages], **gold, TASK: data.model_dump(mode="json", exclude_defaults=True)}
-
-
-async def _scored(task: Any, answer: str) -> float:
-    import verifiers.v1 as vf
-
-    asked = vf.MessageNode(message=vf.UserMessage(content=task.data.prompt_text))
-    said = vf.MessageNode(parent=0, message=vf.AssistantMessage(content=answer), sampled=True)
-    agent = vf.AgentInfo(config=vf.AgentConfig())
-    about = vf.TraceTask(type=type(task).__name__, data=task.data, key=task.key, hash=task.hash)
-    trace = vf.Trace(task=about, agent=agent, nodes=[asked, said], is_completed=True, ok=True, stop_condition="stop")
-    await task.score(trace)
-    return float(trace.reward)

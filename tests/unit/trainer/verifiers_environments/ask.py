@@ -1,6 +1,8 @@
 """Asks our side of the package verifiers what the tests want to know, once: loading the package takes seconds."""
 
+import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from posttrain_api.v1alpha1.environment import Dataset
@@ -26,10 +28,12 @@ def refusal(environment: str, **options: Any) -> str:
     return "not refused"
 
 
-def score(row: dict[str, Any], answer: str) -> float:
-    """What an environment says of an answer."""
-    verifier = named.verifier(Dataset(package="verifiers:adding"))
-    return verifier.score(answer, row["gold"], {name: row[name] for name in verifier.columns})
+def scores(row: dict[str, Any], answers: Sequence[str]) -> list[float]:
+    """What an environment says of answers to one row."""
+    scoring = named.scoring(Dataset(package="verifiers:adding", package_options={"count": 9}))
+    count = len(answers)
+    arguments = scoring.arguments(answers, [row["gold"]] * count, [row] * count)
+    return asyncio.run(scoring.function(**arguments))
 
 
 made = rows("adding")
@@ -40,7 +44,7 @@ found = {
         "count 7": len(rows("adding", count=7)),
         "endless, limit 3": len(rows("endless", limit=3)),
     },
-    "scores": {answer: score(made[1], answer) for answer in ANSWERS},
+    "scores": dict(zip(ANSWERS, scores(made[1], ANSWERS), strict=True)),
     "refused": {name: refusal(name) for name in REFUSED} | {"options": refusal("adding", number=3)},
 }
 print(json.dumps(found))

@@ -49,10 +49,12 @@ def rewards(run: TrainingRun, *, template: PodTemplate, settings: Settings) -> l
     It gets that code and a socket, and nothing else: no variable and no mount of the template, and another user than
     the trainer's.
     """
-    if not run.spec.environment.runs_foreign_code:
+    # As it is resolved: a package that scores its own rows runs apart too.
+    environment = run.spec.recipe().environment
+    if not environment.runs_foreign_code:
         return []
     memory, user = settings.rewards_memory, _user_id(run.metadata.uid)
-    code = _code(run.spec.environment)
+    code = _code(environment)
     shared = pod_template.mount(REWARDS_VOLUME, str(REWARDS_FOLDER))
     container = pod_template.container(
         REWARDS_CONTAINER,
@@ -69,7 +71,7 @@ def rewards(run: TrainingRun, *, template: PodTemplate, settings: Settings) -> l
     return [
         Sidecar(
             {**container, "securityContext": {**container["securityContext"], **own}},
-            (*_code_volumes(run.spec.environment), *_rewards_folders()),
+            (*_code_volumes(environment), *_rewards_folders()),
             ("--rewards-socket", str(REWARDS_SOCKET)),
             (shared,),
         )

@@ -66,6 +66,11 @@ OWN = {"/run/posttrain-rewards": (None, False), "/tmp": (None, False)}
         pytest.param(grpo(IN_IMAGE), {}, id="a folder of the image"),
         pytest.param(grpo(UNIT_TESTS), {}, id="code that the model has written"),
         pytest.param(
+            {**grpo(), "environment": {"dataset": {"package": "reasoning-gym:leg_counting"}}},
+            {},
+            id="a package that scores its own rows",
+        ),
+        pytest.param(
             grpo(ON_CLAIM, {**ON_CLAIM, "name": "again"}),
             {f"{CLAIMS}/data/rewards/v1": ("rewards/v1", True)},
             id="two functions of one folder",

@@ -100,6 +100,19 @@ def _facts(config: RunConfig, report: TrainingReport, findings: Mapping[str, Any
         yield "Early stopping", f"the weights of {steps}, {best['metric']} {_number(best['bestValue'])}"
     if "explainedVariance" in findings:
         yield "EVA", f"explains {findings['explainedVariance']:.0%} of the variance of what the layers see"
+    yield from _of_rewards(findings)
+
+
+def _of_rewards(findings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was found by a method that learns from rewards."""
+    if "signal" in findings:
+        found = findings["signal"]
+        spread = f"{1 - found['noSpreadShare']:.0%} of {found['prompts']} prompts had answers of different scores"
+        yield "Signal of the start", f"{found['passRate']:.1%} of {found['answers']} answers right, {spread}"
+    if "curriculum" in findings:
+        found = findings["curriculum"]
+        left_out = f"{found['always']} prompts that were always solved and {found['never']} that were never"
+        yield "Curriculum", f"of {found['prompts']}, left out in the end: {left_out}"
 
 
 def _scores(report: TrainingReport) -> Iterator[tuple[str, ...]]:

@@ -120,6 +120,7 @@ class _Watch(TrainerCallback):
         self._progress = job.progress
         self._stop = job.stop
         self._monitor = job.monitor
+        self._tokens = 0
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         self._progress.begin_training(total_steps=state.max_steps)
@@ -130,6 +131,7 @@ class _Watch(TrainerCallback):
             if self._monitor is not None:
                 metrics = self._monitor.step(state.global_step, metrics)
                 control.should_training_stop |= self._monitor.has_stopped
-            tokens = int(logs.get("num_tokens", 0))
-            self._progress.step(state.global_step, epoch=state.epoch, tokens=tokens, metrics=metrics)
+            # A step that learns from the answers of an earlier one does not count them again.
+            self._tokens = int(logs.get("num_tokens", self._tokens))
+            self._progress.step(state.global_step, epoch=state.epoch, tokens=self._tokens, metrics=metrics)
             control.should_training_stop |= self._stop.requested or metrics["loss"] is None

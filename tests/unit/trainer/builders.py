@@ -3,13 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from posttrain_api.artifact import Manifest
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.v1alpha1.training_run import TrainingRunSpec
+
+if TYPE_CHECKING:
+    from posttrain_trainer.job import Job
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -21,6 +24,13 @@ MARKED_CHATML = (
     "{% else %}{{ message.content }}<|im_end|>{% endif %}{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+RL_LESSON: dict[str, Any] = {
+    "environment": {"rewards": [{"builtin": "regex", "pattern": "[a-z].*"}]},
+    "tuning": {"full": {}},
+    "hyperparameters": {"maxSteps": 15, "effectiveBatchSize": 64, "learningRate": 0.02, "gradientCheckpointing": False},
+    "evaluation": {"metrics": ["reward"], "maxCompletionTokens": 8},
+}
+"""To begin with a small letter, which the random base does in one of ten answers: learned in seconds."""
 UID = "7c9d6c1e-0000-4000-8000-000000000001"
 
 
@@ -97,17 +107,28 @@ def rl_run(base: Path, dataset: Path, *, method: str = "grpo", **spec: Any) -> R
         "chatTemplate": {"inline": CHATML},
         "rewards": [{"builtin": "numeric"}],
         "allowNoSignal": True,
-    }
+    } | spec.pop("environment", {})
     wanted = {"environment": environment, "allowUntunedBase": True, "evaluation": {"maxCompletionTokens": 8}} | spec
-    wanted["hyperparameters"] = {
-        "maxSteps": 3,
-        "effectiveBatchSize": 8,
-        "learningRate": 0.01,
-        "maxLength": 128,
-    } | wanted.get("hyperparameters", {})
+    chosen = wanted.get("hyperparameters", {})
+    numbers = {"effectiveBatchSize": 8, "learningRate": 0.01, "maxLength": 128}
+    wanted["hyperparameters"] = numbers | ({} if "epochs" in chosen else {"maxSteps": 3}) | chosen
     block = {"maxCompletionTokens": 8, **({} if method == "ppo" else {"groupSize": 4})}
     wanted[method] = block | wanted.get(method, {})
     return run(base, dataset, method=method, **wanted)
+
+
+def rl_job(base: Path, folder: Path, *, rows: Sequence[Mapping[str, Any]], **spec: Any) -> "Job":
+    """A run as of rl_run on these rows, prepared; its files lie in the folder."""
+    from posttrain_trainer import model, task
+    from posttrain_trainer.job import Job
+    from posttrain_trainer.places import Places
+    from posttrain_trainer.progress import Progress
+    from posttrain_trainer.refusal import Stop
+
+    config = rl_run(base, json_lines(folder / "rows.jsonl", rows), **spec)
+    places, stop = Places(claims=folder), Stop()
+    precision = model.precision(config.recipe.hyperparameters.precision)
+    return Job(config, places, task.prepare(config, places, stop), precision, Progress("double"), stop)
 
 
 def check_probes(loaded: Any, manifest: Manifest) -> None:

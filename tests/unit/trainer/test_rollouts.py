@@ -8,23 +8,16 @@ import pytest
 import torch
 from tests.unit.trainer import builders
 
-from posttrain_trainer import model, task, tuning
+from posttrain_trainer import model, tuning
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
-from posttrain_trainer.places import Places
-from posttrain_trainer.progress import Progress
-from posttrain_trainer.refusal import Stop
 from posttrain_trainer.rl import rollouts
 from posttrain_trainer.rl.samples import Sample
 
 
 def job(base: Path, tmp_path: Path, **block: Any) -> Job:
     rows = [{"prompt": f"{'Say it. ' * (number % 3)}Say {number}", "gold": str(number)} for number in range(12)]
-    config = builders.rl_run(base, builders.json_lines(tmp_path / "rows.jsonl", rows), grpo=block)
-    places = Places(claims=tmp_path)
-    return Job(
-        config, places, task.prepare(config, places, Stop()), model.precision("auto"), Progress("double"), Stop()
-    )
+    return builders.rl_job(base, tmp_path, rows=rows, grpo=block)
 
 
 def prompts(run: Job) -> list[Prompt]:

@@ -29,7 +29,6 @@ unless said otherwise."""
 
 def train(model: Any, job: Job) -> Any:
     """Train a tuned model on its own answers to a task's prompts; returns it in evaluation mode."""
-    model.generation_config.eos_token_id = list(job.task.chat.end_of_turn)
     return fit.run(lambda folder: trainer(model, job, folder), job)
 
 
@@ -37,6 +36,8 @@ def trainer(model: Any, job: Job, folder: str) -> GRPOTrainer:
     """TRL's trainer as the recipe wants it; `folder` is for what it insists to write."""
     chosen = job.recipe.grpo
     assert chosen is not None
+    # What ends an answer, in TRL's eyes.
+    model.generation_config.eos_token_id = list(job.task.chat.end_of_turn)
     found = _Trainer(job=job, model=model, args=GRPOConfig(**own_answers.arguments(job, folder), **knobs(chosen)))
     reference.without_copy(found.model)
     return found

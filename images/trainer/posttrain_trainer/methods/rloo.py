@@ -12,7 +12,6 @@ from posttrain_trainer.rl.own_answers import OwnAnswers
 
 def train(model: Any, job: Job) -> Any:
     """Train a tuned model on its own answers to a task's prompts; returns it in evaluation mode."""
-    model.generation_config.eos_token_id = list(job.task.chat.end_of_turn)
     return fit.run(lambda folder: trainer(model, job, folder), job)
 
 
@@ -20,6 +19,8 @@ def trainer(model: Any, job: Job, folder: str) -> RLOOTrainer:
     """TRL's trainer as the recipe wants it; `folder` is for what it insists to write."""
     chosen = job.recipe.rloo
     assert chosen is not None
+    # What ends an answer, in TRL's eyes.
+    model.generation_config.eos_token_id = list(job.task.chat.end_of_turn)
     own = {"normalize_advantages": chosen.normalize_advantages}
     found = _Trainer(job=job, model=model, args=RLOOConfig(**own_answers.arguments(job, folder), **own))
     reference.without_copy(found.model)

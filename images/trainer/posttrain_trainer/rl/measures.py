@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from posttrain_api.v1alpha1.training_run_status import Metrics
+from posttrain_trainer.rl import overlong
 from posttrain_trainer.rl.samples import Scored
 
 SPREAD = 1e-6
@@ -36,8 +37,8 @@ def split(scored: Sequence[Scored], group_size: int) -> Iterator[Sequence[Scored
 
 
 def has_spread(group: Sequence[Scored]) -> bool:
-    """Whether some of these answers score more than others."""
-    totals = _known([one.scores.total for one in group])
+    """Whether some of these answers score more than others, what is taken off for their length aside."""
+    totals = _known([overlong.unpunished(one) for one in group])
     return bool(totals) and max(totals) - min(totals) > SPREAD
 
 

@@ -32,6 +32,11 @@ def punished(chosen: Grpo | Rloo | Ppo, scored: Iterable[Scored]) -> Iterator[Sc
         yield _with(one, found) if buffer else one
 
 
+def unpunished(one: Scored) -> float | None:
+    """The score of an answer as the rewards have it."""
+    return None if one.scores.total is None else one.scores.total - (one.scores.each.get(NAME) or 0.0)
+
+
 def _with(one: Scored, found: float) -> Scored:
     total = None if one.scores.total is None else one.scores.total + found
     return replace(one, scores=replace(one.scores, each={**one.scores.each, NAME: found}, total=total))

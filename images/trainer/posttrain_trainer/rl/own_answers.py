@@ -64,17 +64,22 @@ class OwnAnswers(Trainer):
         self.add_callback(_Clock(self))
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """A generation as TRL's tensors; of the inputs only their number counts."""
+        """A new generation as TRL's tensors; of the inputs only their number counts."""
         self._answered_at = self.state.global_step
         num_prompts = len(inputs) // self.num_generations
-        self._generation = self._generations.next(self.model, num_prompts=num_prompts, version=self._answered_at)
+        found = self._generations.next(self.model, num_prompts=num_prompts, version=self._answered_at)
         if self._monitor is not None:
-            self._monitor.generated(self.model, self._generation.scored, self._generation.metrics)
-        for name, value in self._generation.metrics.items():
+            self._monitor.generated(self.model, found.scored, found.metrics)
+        for name, value in found.metrics.items():
             self.note(name, value)
-        output = super()._generate_and_score_completions(inputs)
+        return self.tensors(found)
+
+    def tensors(self, generation: Generation) -> dict[str, Any]:
+        """A generation as TRL's tensors, with its advantages."""
+        self._generation = generation
+        output = super()._generate_and_score_completions([{"prompt": place} for place in range(len(self._scored))])
         output[SAMPLING] = self._sampled(output["completion_ids"].shape[1])
-        return output
+        return dict(output)
 
     def note(self, name: str, value: float | None) -> None:
         """A number of this step, under our name."""

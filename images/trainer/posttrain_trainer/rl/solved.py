@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from posttrain_trainer.examples import Prompt
-from posttrain_trainer.rl import measures
+from posttrain_trainer.rl import measures, overlong
 from posttrain_trainer.rl.samples import Scored
 from posttrain_trainer.scoring import Scorer
 
@@ -13,20 +13,20 @@ Outcome = Literal["always", "never"]
 
 
 class Judge:
-    """Tells right answers from others: by success where that is measured, else by what the right answer scores, else
-    by whether it scores more than the least of all answers so far."""
+    """Tells right answers from others: by success where that is measured, else by what the right answer scores, else,
+    or where others score more than that, by whether one scores more than the least of all answers so far."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         self._has_success = any(not reward.teaches for reward in scorer.rewards.values())
         self._right: dict[int, float | None] = {}
         """A row's number -> what its right answer scores; None where there is none, or nothing is said of it."""
-        self._least = float("inf")
+        self._least, self._best = float("inf"), float("-inf")
 
     def see(self, scored: Sequence[Scored]) -> None:
         """Take note of what these answers score."""
         values = [value for one in scored if (value := self._value(one)) is not None]
-        self._least = min([self._least, *values])
+        self._least, self._best = min([self._least, *values]), max([self._best, *values])
 
     def is_right(self, one: Scored) -> bool:
         """Whether this is a right answer; one of which nothing is said is not."""
@@ -34,7 +34,9 @@ class Judge:
         if value is None:
             return False
         right = self._of_right_answer(one.sample.prompt)
-        return value > self._least + measures.SPREAD if right is None else value >= right - measures.SPREAD
+        if right is None or right < self._best - measures.SPREAD:
+            return value > self._least + measures.SPREAD
+        return value >= right - measures.SPREAD
 
     def outcome(self, group: Sequence[Scored]) -> Outcome | None:
         """What became of a prompt that teaches nothing; None where its answers differ."""
@@ -46,7 +48,7 @@ class Judge:
         return "always" if all(rights) else "never"
 
     def _value(self, one: Scored) -> float | None:
-        return one.scores.success if self._has_success else one.scores.total
+        return one.scores.success if self._has_success else overlong.unpunished(one)
 
     def _of_right_answer(self, prompt: Prompt) -> float | None:
         if prompt.right is None:

@@ -38,6 +38,10 @@ class Sandbox:
         """Nothing is left of any call: no process, no zombie, no file."""
         return not processes.descendants(self.process.pid) and not list(self.folder.glob("posttrain-call-*"))
 
+    def restart(self) -> None:
+        """Start it again, as the kubelet does."""
+        self.process = _started(self.uid, self.path)
+
 
 @contextmanager
 def sandbox() -> Iterator[Sandbox]:
@@ -48,17 +52,16 @@ def sandbox() -> Iterator[Sandbox]:
     folder.chmod(0o755)
     os.chown(folder, uid, -1)
     path = folder / "socket"
-    command = [sys.executable, "-m", "posttrain_trainer", "--rewards-server", "--socket", str(path)]
-    environment = {**os.environ, "TMPDIR": str(folder), "SECRET": "hunter2"}
-    process = subprocess.Popen([*_as(uid), *command], env=environment)
-    try:
-        with Apart(path, patience_seconds=_PATIENCE_SECONDS) as apart:
-            apart.connect().close()
-            yield Sandbox(apart, process, uid, folder, path)
-    finally:
-        process.terminate()
-        process.wait()
-        shutil.rmtree(folder)
+    process = _started(uid, path)
+    with Apart(path, patience_seconds=_PATIENCE_SECONDS) as apart:
+        apart.connect().close()
+        found = Sandbox(apart, process, uid, folder, path)
+        try:
+            yield found
+        finally:
+            found.process.terminate()
+            found.process.wait()
+            shutil.rmtree(folder)
 
 
 def until(holds: Callable[[], bool]) -> bool:
@@ -69,6 +72,12 @@ def until(holds: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+def _started(uid: int, path: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "posttrain_trainer", "--rewards-server", "--socket", str(path)]
+    environment = {**os.environ, "TMPDIR": str(path.parent), "SECRET": "hunter2"}
+    return subprocess.Popen([*_as(uid), *command], env=environment)
 
 
 def _as(uid: int) -> list[str]:

@@ -46,6 +46,11 @@ class Apart:
             self._own.close()
             self._own = None
 
+    @property
+    def is_running(self) -> bool:
+        """A server of our own is there."""
+        return self._own is not None and self._own.is_alive
+
     def score(
         self, folder: Path, entrypoint: str, arguments: Mapping[str, Sequence[Any]], limits: Limits
     ) -> list[float | None]:
@@ -97,6 +102,7 @@ class Apart:
         if self._path is None:
             with self._lock:
                 if self._own is None or not self._own.is_alive:
+                    self.close()
                     self._own = _OwnServer(self._uid)
                 return self._own.connection()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -4,7 +4,6 @@ import os
 import select
 import signal
 import socket
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -46,7 +45,7 @@ class Call:
     ) -> None:
         """Starts the child, which does `work` with its end of the channel; the call ends where the client hangs up."""
         self._limits, self._client = own, client
-        self._folder = Path(tempfile.mkdtemp(prefix="posttrain-call-"))
+        self._folder = disk.made()
         os.chown(self._folder, setting.uid, -1)
         self._channel, theirs = confinement.socket_pair()
         errors, their_errors = os.pipe()

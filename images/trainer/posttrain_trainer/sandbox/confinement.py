@@ -6,6 +6,7 @@ import platform
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,7 @@ def _forget(folder: Path, code: Path | None) -> None:
         OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1",
     )  # fmt: skip
     sys.dont_write_bytecode = True
+    tempfile.tempdir = None
     prefixes = _prefixes()
     readable = [entry for entry in sys.path if any(Path(entry).is_relative_to(prefix) for prefix in prefixes)]
     sys.path[:] = [*([str(code)] if code is not None else []), *readable]

@@ -3,10 +3,23 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
+_NAME = "posttrain-call-"
 _ENTRY_BYTES = 4096
 """What a file costs at least, however short it is."""
+
+
+def made() -> Path:
+    """A new folder for a call of this process."""
+    return Path(tempfile.mkdtemp(prefix=f"{_NAME}{os.getpid()}-"))
+
+
+def remove_of(pid: int) -> None:
+    """Remove the folders of a process that did not come to do it."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_NAME}{pid}-*"):
+        remove(folder)
 
 
 def is_within(folder: Path, most: int) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from posttrain_trainer.sandbox import kernel, processes, warden
+from posttrain_trainer.sandbox import disk, kernel, processes, warden
 from posttrain_trainer.sandbox.confinement import NOBODY, Setting
 
 MAX_CALLS = 64
@@ -138,13 +138,14 @@ class Server:
 
     def _reap(self) -> None:
         for pid, status in processes.reap():
-            if pid in self._wardens:
-                self._wardens.discard(pid)
-                if status:
-                    self._end_orphans()
+            if status or pid not in self._wardens:
+                self._end_orphans()
+                disk.remove_of(pid)
+            self._wardens.discard(pid)
 
     def _end_orphans(self) -> None:
-        """End what a warden left that was killed, as where memory runs out: it is this process's child now."""
+        """End what a warden left that was killed, as where memory runs out: it is this process's child now, or will be
+        when what lies between has ended."""
         for process in processes.every():
             if process.parent == os.getpid() and process.pid not in self._wardens:
                 processes.kill(process.pid)

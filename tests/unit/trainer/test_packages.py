@@ -73,6 +73,15 @@ def test_a_tasks_own_score_survives_json(task: str):
     assert max(scores(package, found, ["no idea"] * 2)) < 0.1
 
 
+@pytest.mark.parametrize(
+    ("task", "harmless"),
+    [("chain_sum", True), ("gcd", True), ("spiral_matrix", False), ("countdown", False), ("arc_agi", False)],
+    ids=["compares numbers", "inherits", "evaluates", "parses expressions", "calls what is not known"],
+)
+def test_a_score_runs_here_only_where_it_can_do_no_harm(task: str, harmless: bool):
+    assert named.scoring(dataset(f"reasoning-gym:{task}")).may_run_here is harmless
+
+
 def test_what_the_tasks_code_cannot_read_is_wrong():
     package = "reasoning-gym:prime_factorization"
     assert scores(package, rows(package, limit=1).rows, ["2 × x"]) == [0.0]

@@ -20,7 +20,7 @@ class Scoring:
     function: Callable[..., Any]
     """The function itself, for what may run here."""
     may_run_here: bool
-    """It only compares texts; what evaluates an answer may not."""
+    """It can do no harm, whatever the answer; what evaluates answers may not."""
     columns: Sequence[str]
     """What it needs of a row beside prompt and right answer."""
     environment: str
@@ -57,7 +57,7 @@ def scoring(dataset: Dataset) -> Scoring:
     module, name = _part(dataset)
     return Scoring(
         function=module.SCORE,
-        may_run_here=module.compares_only(name),
+        may_run_here=module.may_run_here(name),
         columns=module.COLUMNS,
         environment=name,
         options=dataset.package_options or {},

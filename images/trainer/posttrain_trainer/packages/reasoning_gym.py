@@ -36,26 +36,29 @@ def rows(task: str, options: Mapping[str, Any], limit: int | None) -> list[Objec
     return [_row(entry) for entry in entries]
 
 
-def compares_only(task: str) -> bool:
-    """Whether a task's score evaluates nothing of an answer."""
-    from reasoning_gym.factory import DATASETS
-
-    return of_reasoning_gym.compares_only(DATASETS[task][0])
+def may_run_here(task: str) -> bool:
+    """Whether a task's score can do no harm, whatever the answer."""
+    kind, _ = _kinds(task)
+    return of_reasoning_gym.is_harmless(kind)
 
 
 def _made(task: str, options: Mapping[str, Any], size: int) -> Any:
     """The package's own dataset."""
-    name = f"reasoning-gym:{task}"
+    name, (kind, settings) = f"reasoning-gym:{task}", _kinds(task)
+    _check_options(name, options, list(inspect.signature(settings).parameters))
+    with foreign.called(name, doing=f"does not take {foreign.OPTIONS} {dict(options)}"):
+        return kind(config=settings(**{"seed": SEED, **options, "size": size}))
+
+
+def _kinds(task: str) -> tuple[Any, Any]:
+    """The classes of a task's dataset and of its options; Refused where there is no such task."""
     if find_spec("reasoning_gym") is None:
         raise foreign.missing("reasoning-gym", install="the package reasoning-gym")
-    import reasoning_gym
     from reasoning_gym.factory import DATASETS
 
     if task not in DATASETS:
-        raise foreign.wrong(name, f"no such task: {_near(task, list(DATASETS))}")
-    _check_options(name, options, list(inspect.signature(DATASETS[task][1]).parameters))
-    with foreign.called(name, doing=f"does not take {foreign.OPTIONS} {dict(options)}"):
-        return reasoning_gym.create_dataset(task, **{"seed": SEED, **options, "size": size})
+        raise foreign.wrong(f"reasoning-gym:{task}", f"no such task: {_near(task, list(DATASETS))}")
+    return DATASETS[task]
 
 
 def _check_options(name: str, options: Mapping[str, Any], known: list[str]) -> None:

@@ -34,7 +34,7 @@ def rows(environment: str, options: Mapping[str, Any], limit: int | None) -> lis
     return [_row(name, task.data) for task in tasks]
 
 
-def compares_only(environment: str) -> bool:
+def may_run_here(environment: str) -> bool:
     """Nothing is known of what an environment's rewards do."""
     del environment
     return False

@@ -5,12 +5,21 @@ import os
 import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from types import CodeType
 from typing import Any
 
 TUPLE = "tuple"
 """The one key of an object that stands for a tuple, which JSON has not."""
 SECONDS_OF_AN_ANSWER = 3
 """Time on a core after which an answer is wrong."""
+_HARMLESS = frozenset((
+    "isinstance", "bool", "str", "int", "float", "len", "list", "dict", "tuple", "set", "zip", "enumerate", "abs",
+    "max", "min", "sum", "all", "any", "sorted", "round", "map", "strip", "rstrip", "lstrip", "lower", "upper", "title",
+    "split", "splitlines", "replace", "join", "startswith", "endswith", "isdigit", "isalpha", "count", "find", "index",
+    "get", "items", "keys", "values", "append", "add", "json", "loads", "JSONDecodeError", "Decimal", "utils",
+    "compute_decimal_reward", "Exception", "ValueError", "TypeError", "KeyError", "IndexError", "AttributeError",
+))  # fmt: skip
+"""Names in the code of a score that may be used in the trainer's own process."""
 
 Given = tuple[str, Mapping[str, Any]]
 """An answer, and its row as the task made it."""
@@ -34,14 +43,21 @@ def score(
         for asked, right, found in zip(question, gold, metadata, strict=True)
     ]
     given = list(zip(completions, entries, strict=True))
-    return [_said(task, *one) for one in given] if compares_only(type(task)) else _apart(task, given)
+    return [_said(task, *one) for one in given] if is_harmless(type(task)) else _apart(task, given)
 
 
-def compares_only(kind: type) -> bool:
-    """Whether a task's score is the package's own comparison of two texts, which evaluates nothing of an answer."""
-    from reasoning_gym.dataset import ProceduralDataset
+def is_harmless(kind: type) -> bool:
+    """Whether a task's score calls nothing but what compares and cuts texts, so that no answer can make it do more."""
+    score_answer = next(vars(base)["score_answer"] for base in kind.__mro__ if "score_answer" in vars(base))
+    return set(_names(score_answer.__code__)) <= _HARMLESS
 
-    return getattr(kind, "score_answer") is ProceduralDataset.score_answer  # noqa: B009 - the type is not ours
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Globals and attributes that code uses, and what is defined in it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
 
 
 def python(value: Any) -> Any:

@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.training_run_status import NamedCheckpoint
-from posttrain_trainer import progress, tuning
+from posttrain_trainer import progress, steps, tuning
 from posttrain_trainer.job import Job
 from posttrain_trainer.publication import Publication
 from posttrain_trainer.refusal import Refused
@@ -32,10 +32,11 @@ class Keeper(TrainerCallback):
         """Digests that were not there before this training: nothing else is ever removed."""
 
     def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-        if state.global_step % self._chosen.every_steps:
+        is_last = state.global_step >= state.max_steps
+        if not self._is_due(state.global_step, is_last=is_last):
             return
         name = f"step-{state.global_step}"
-        if state.global_step >= state.max_steps:
+        if is_last:
             self._last_step = name  # it is the result, or final
             return
         digest = self._published(name)
@@ -43,6 +44,10 @@ class Keeper(TrainerCallback):
             self._steps = self._newest([*self._steps, NamedCheckpoint(name=name, digest=digest)])
             self.prune(self._steps)
             self._job.progress.published(self._steps)
+
+    def _is_due(self, step: int, *, is_last: bool) -> bool:
+        every = self._chosen.every_steps
+        return step % every == 0 if is_last else steps.is_due(step, every, self._job.recipe)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         """Publish the last weights, before the model gets its best ones back."""

@@ -6,7 +6,7 @@ import torch
 from transformers import TrainerCallback
 
 from posttrain_api.v1alpha1.evaluation import LOWER_IS_BETTER, EarlyStopping
-from posttrain_trainer import evaluate
+from posttrain_trainer import evaluate, steps
 from posttrain_trainer.job import Job
 
 
@@ -32,7 +32,7 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, _args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
         is_last = state.global_step >= state.max_steps
-        if is_last or state.global_step % self._every(state.max_steps) == 0:
+        if is_last or steps.is_due(state.global_step, self._every(state.max_steps), self._job.recipe):
             self._judge(self._measured(model), state.global_step, model)
             if self._without_improvement >= self._given.patience and not is_last:
                 self.has_stopped = control.should_training_stop = True

@@ -40,6 +40,13 @@ def group_size(recipe: Recipe) -> int:
     return block.group_size if block is not None else 1
 
 
+def is_due(step: int, every: int, recipe: Recipe) -> bool:
+    """Whether what happens every so many steps happens after this one: between the steps of one generation of answers
+    nothing does, and what fell due there follows at its end."""
+    span = per_generation(recipe) * _iterations(recipe)
+    return step % span == 0 and step // every > (step - span) // every
+
+
 def prompts_of_generation(recipe: Recipe) -> int:
     """Prompts that are asked at once."""
     return recipe.hyperparameters.effective_batch_size * per_generation(recipe) // group_size(recipe)

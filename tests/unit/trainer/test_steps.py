@@ -83,6 +83,30 @@ def test_ppo_takes_its_steps_in_whole_generations(
 
 
 @pytest.mark.parametrize(
+    ("method", "block", "every", "expected"),
+    [
+        pytest.param("sft", {}, 3, [3, 6, 9, 12], id="sft"),
+        pytest.param("grpo", {}, 3, [3, 6, 9, 12], id="a generation for each step"),
+        pytest.param("grpo", {"stepsPerGeneration": 2}, 3, [4, 6, 10, 12], id="a generation for two"),
+        pytest.param("grpo", {"stepsPerGeneration": 2, "numIterations": 2}, 3, [4, 8, 12], id="and twice"),
+        pytest.param("rloo", {"numIterations": 4}, 1, [4, 8, 12], id="rloo"),
+        pytest.param("ppo", {"miniBatches": 3}, 4, [6, 9, 12], id="ppo"),
+    ],
+)
+def test_between_the_steps_of_one_generation_nothing_is_due(
+    method: str, block: dict[str, Any], every: int, expected: list[int]
+) -> None:
+    spec = {
+        "method": method,
+        "baseModel": {"uri": "file:///base", "tuned": True},
+        "environment": {"dataset": {"uri": "file:///rows.jsonl"}, "rewards": [{"builtin": "exact"}]},
+        method: block,
+    }
+    recipe = TrainingRunSpec.model_validate(spec).recipe()
+    assert [step for step in range(1, 13) if steps.is_due(step, every, recipe)] == expected
+
+
+@pytest.mark.parametrize(
     ("batch", "longest", "micro_batch"),
     [(32, 96, 32), (16, 2048, 8), (12, 4096, 4), (7, 4096, 1), (16, 16_384, 1), (16, 100_000, 1)],
 )

@@ -44,7 +44,7 @@ class Call:
         client: socket.socket,
     ) -> None:
         """Starts the child, which does `work` with its end of the channel; the call ends where the client hangs up."""
-        self._limits, self._client = own, client
+        self._limits, self.client = own, client
         self._folder = disk.made()
         os.chown(self._folder, setting.uid, -1)
         self._channel, theirs = confinement.socket_pair()
@@ -120,7 +120,7 @@ class Call:
         """Waits for an event on what is open; file descriptor -> events."""
         poll = select.poll()
         poll.register(self._channel, select.POLLIN | (select.POLLOUT if writing else 0))
-        for descriptor in (self._errors, self._ended, self._client.fileno()):
+        for descriptor in (self._errors, self._ended, self.client.fileno()):
             if descriptor is not None:
                 poll.register(descriptor, select.POLLIN)
         return dict(poll.poll(max(0.0, until - time.monotonic()) * 1000))
@@ -159,7 +159,7 @@ class Call:
         return False
 
     def _check(self, events: Mapping[int, int], deadline: float) -> None:
-        if self._client.fileno() in events:
+        if self.client.fileno() in events:
             raise Failed("was not waited for any longer")
         if time.monotonic() >= deadline:
             raise Failed(f"timed out after {self._limits.seconds:g} s{self._crowd()}")

@@ -62,6 +62,12 @@ class Base:
         return max((shape[1] for name, shape in self.shapes.items() if _EMBEDDING.search(name)), default=0)
 
     @property
+    def cached_numbers(self) -> int:
+        """Keys and values of one token in all layers; as many as are possible where no weights are called so."""
+        named = [shape[0] for name, shape in self.linear_layers.items() if name.endswith((".k_proj", ".v_proj"))]
+        return sum(named) or 2 * self.hidden_size * self.num_layers
+
+    @property
     def num_layers(self) -> int:
         """Transformer layers: the numbered modules of the list that has most of them."""
         numbered = {found.groups() for name in self.shapes if (found := _LAYER.match(name))}

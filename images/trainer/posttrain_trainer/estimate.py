@@ -1,7 +1,7 @@
 """What a training will need, by arithmetic on the base's shapes: counted before a GPU is taken."""
 
 from posttrain_api.trainer_contract import Machine
-from posttrain_api.v1alpha1.methods import PAIRS, TRAINING
+from posttrain_api.v1alpha1.methods import PAIRS, RL, TRAINING, Grpo, Ppo, Rloo
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_api.v1alpha1.training_run_status import Estimate, MemoryEstimate
 from posttrain_api.v1alpha1.tuning import Lora, Tuning
@@ -20,7 +20,7 @@ _FORWARD_ONLY = {"kto": 1, "distill": 1}
 """Method -> forward passes without a backward one, in each step."""
 _BEFOREHAND = {"dpo": 1, "kto": 2}
 """Method -> forward passes over all rows before the first step: the reference's log probabilities."""
-_ANSWERING = frozenset({"distill", "bestOf"})
+_ANSWERING = frozenset({"distill", "bestOf", *RL})
 """Methods whose model answers by itself: how long that takes depends on how long it answers."""
 _UNKNOWN_GPU = (
     "the run asks for no GPU of the chart's gpus.table: select one by podTemplate.nodeSelector, such as "
@@ -31,19 +31,20 @@ _UNKNOWN_ANSWERS = "the model answers by itself: tokens are counted as if every 
 
 def estimate(recipe: Recipe, task: Task, machine: Machine | None = None) -> Estimate:
     """Rows, tokens, steps, weights that move, memory, and on a known machine time and cost."""
-    answers = len(task.training) * task.answer_room
-    prompts = sum(row.total_tokens for row in task.training)
+    samples = recipe.best_of.samples if recipe.best_of else steps.group_size(recipe)
+    answers = samples * len(task.training) * task.answer_room
+    prompts = samples * sum(row.total_tokens for row in task.training)
     trains = recipe.method in TRAINING
     found = Estimate(
         rows=len(task.training),
         trained_tokens=sum(row.num_trained for row in task.training) + (answers if trains else 0),
-        total_tokens=(recipe.best_of.samples if recipe.best_of else 1) * (prompts + answers),
+        total_tokens=prompts + answers,
         total_steps=steps.planned(len(task.training), recipe) if trains else 0,
         trainable_parameters=num_trainable(recipe, task.base),
         memory_gib=0.0,
         gpu=machine.gpu if machine else None,
     )
-    memory = _memory(recipe, task, found.trainable_parameters)
+    memory = _memory(recipe, task, found.trainable_parameters, machine)
     found = found.replace(memory=memory, memory_gib=round(sum(memory.model_dump().values()), 3))
     return found if recipe.method == "merge" else _priced(found, recipe, task.base, machine)
 
@@ -81,7 +82,7 @@ def trainable_parameters(lora: Lora, base: Base) -> int:
     return sum(lora.rank * (rows + columns) + (rows if lora.dora else 0) for rows, columns in layers)
 
 
-def _memory(recipe: Recipe, task: Task, trainable: int) -> MemoryEstimate:
+def _memory(recipe: Recipe, task: Task, trainable: int, machine: Machine | None) -> MemoryEstimate:
     base, tokens = task.base, _tokens_at_once(recipe, task)
     copy = 0 if _moves_base(recipe) else _FLOAT32
     has_logits = recipe.method in TRAINING - {"reward"}
@@ -92,11 +93,37 @@ def _memory(recipe: Recipe, task: Task, trainable: int) -> MemoryEstimate:
         "activations": tokens * _kept_bytes(recipe, base),
         # As the model writes them, once more in float32, and their gradient.
         "logits": tokens * base.vocabulary * (_width(recipe) + 2 * _FLOAT32) if has_logits else 0,
-        # The reference of dpo and kto is numbers that were computed beforehand.
-        "reference": task.named.teacher.num_parameters * _width(recipe) if task.named.teacher else 0,
+        "reference": _reference_bytes(recipe, task),
         "reward": sum(model.num_parameters for model in task.named.reward_models) * _FLOAT32,
     }
+    bytes_of["rollouts"] = max(_cache_bytes(recipe, task) - bytes_of["activations"] - bytes_of["logits"], 0)
+    if machine is not None and (block := _answering(recipe)) and block.rollout.mode == "colocate":
+        bytes_of["rollouts"] = block.rollout.gpu_memory_utilization * machine.memory_gib * _GIB
     return MemoryEstimate(**{name: round(value / _GIB, 3) for name, value in bytes_of.items()})
+
+
+def _reference_bytes(recipe: Recipe, task: Task) -> float:
+    """A teacher; the start, where it is not the model without its adapter. Of dpo and kto it is numbers that were
+    computed beforehand."""
+    if task.named.teacher is not None:
+        return task.named.teacher.num_parameters * _width(recipe)
+    block = _answering(recipe)
+    is_apart = block is not None and block.beta > 0 and _moves_base(recipe)
+    return task.base.num_parameters * _FLOAT32 if is_apart else 0
+
+
+def _cache_bytes(recipe: Recipe, task: Task) -> float:
+    """Keys and values of the answers that are written at once."""
+    if _answering(recipe) is None or not task.training:
+        return 0
+    answers = steps.prompts_of_generation(recipe) * steps.group_size(recipe)
+    tokens = min(answers * task.longest, max(steps.MAX_TOKENS_PER_MICRO_BATCH, task.longest))
+    return tokens * task.base.cached_numbers * _width(recipe)
+
+
+def _answering(recipe: Recipe) -> Grpo | Rloo | Ppo | None:
+    """The block of a method that learns from its own answers' scores."""
+    return recipe.grpo or recipe.rloo or recipe.ppo
 
 
 def _weight_bytes(recipe: Recipe, base: Base) -> float:

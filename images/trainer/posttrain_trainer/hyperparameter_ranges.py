@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from pydantic.alias_generators import to_camel
+
 from posttrain_api.v1alpha1.hyperparameters import learning_rate
 from posttrain_api.v1alpha1.methods import TRAINING
 from posttrain_api.v1alpha1.training_run import BLOCK_OF, Recipe
@@ -12,12 +14,15 @@ Choice = tuple[str, float | None, Range]
 
 _RATE_BELOW, _RATE_ABOVE = 10, 5
 """So many times smaller and larger than the usual learning rate is still usual."""
+_ANSWERS: dict[str, Range] = {"temperature": (0.5, 1.2)}
 _METHODS: dict[str, dict[str, Range]] = {
     "dpo": {"beta": (0.01, 0.5)},
     "simpo": {"beta": (1, 10), "gamma": (0.3, 5)},
     "orpo": {"beta": (0.05, 0.5)},
     "kto": {"beta": (0.01, 0.5)},
     "distill": {"temperature": (0.5, 1.2)},
+    "grpo": {"group_size": (4, 64), "beta": (0, 0.1), "epsilon": (0.1, 0.3), "num_iterations": (1, 4), **_ANSWERS},
+    "rloo": {"group_size": (2, 64), "beta": (0, 0.2), "epsilon": (0.1, 0.3), "num_iterations": (1, 4), **_ANSWERS},
     "bestOf": {"samples": (2, 64), "temperature": (0.5, 1.2)},
 }
 """Method -> a setting of its block -> the usual range."""
@@ -37,7 +42,7 @@ def warnings(recipe: Recipe) -> list[str]:
 def _choices(recipe: Recipe, kind: str | None) -> Iterator[Choice]:
     block = getattr(recipe, BLOCK_OF[recipe.method])
     for name, usual in _METHODS.get(recipe.method, {}).items():
-        yield f"{recipe.method}.{name}", getattr(block, name), usual
+        yield f"{recipe.method}.{to_camel(name)}", getattr(block, name), usual
     if kind is not None and recipe.method in TRAINING:
         yield from _training(recipe, kind)
         yield from _of_tuning(recipe)

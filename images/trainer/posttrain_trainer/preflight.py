@@ -23,6 +23,7 @@ from posttrain_trainer import (
 from posttrain_trainer.examples import Example
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.rl import shape
 from posttrain_trainer.task import Task
 from posttrain_trainer.template import ChatFormat
 
@@ -39,11 +40,13 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     check_writable(output, recipe.output.uri)
     prepared = task.prepare(config, places, stop)
     measurable.check(recipe, prepared)
+    shape.check(recipe, prepared)
     harness.check(recipe.evaluation.lm_eval, recipe.evaluation.metrics, places)
     adapters.check(config, places, prepared.base)
     computed = estimate.estimate(recipe, prepared, config.machine)
     warnings = [
         *prepared.warnings,
+        *shape.warnings(recipe, prepared),
         *estimate.warnings(computed, config.machine),
         *hyperparameter_ranges.warnings(recipe),
     ]

@@ -235,12 +235,12 @@ class _Preparation:
         longest, positions = seen.length_max + _answer_room(self._recipe), model.num_positions
         count, batch_size = len(parts.training.rows), self._recipe.hyperparameters.effective_batch_size
         found = facts.warnings(seen, count)
-        if self._recipe.method in TRAINING and count < batch_size:
+        if self._recipe.method in TRAINING - RL and count < batch_size:
             found.append(f"{count} rows are fewer than effectiveBatchSize {batch_size}: each epoch is one step")
         every = self._config.checkpoints.every_steps if self._config.checkpoints else 1
         if every > 1 and every > (total := steps.planned(count, self._recipe)):
             found.append(f"checkpoints.everySteps {every} is more than all {total} steps: there will be no step-N")
-        if positions is not None and longest > positions:
+        if positions is not None and longest > positions and self._recipe.method not in RL:
             found.append(f"rows have up to {longest} tokens, and the base was made for {positions}: lower maxLength")
         return found
 

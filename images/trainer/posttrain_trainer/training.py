@@ -21,7 +21,7 @@ from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.publication import Publication
 from posttrain_trainer.refusal import Refused, Stop
-from posttrain_trainer.rl import signal
+from posttrain_trainer.rl import shape, signal
 
 _LEARN: Mapping[str, Callable[[Any, Job], Any]] = {
     "sft": sft.train,
@@ -58,6 +58,7 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
     precision = model.precision(recipe.hyperparameters.precision)
     prepared = task.prepare(config, places, stop)
     measurable.check(recipe, prepared)
+    shape.check(recipe, prepared)
     reference = BaseReference(uri=config.base_uri, digest=base_digest(folder))
     bare = model.load(config, places, precision)
     job = Job(config, places, prepared, precision, progress, stop)

@@ -51,6 +51,8 @@ class MemoryEstimate(Model):
     """Reward models."""
     value: float = 0.0
     """A value model."""
+    rollouts: float = 0.0
+    """Keys and values of answers while they are written, beyond what a step needs; what vLLM takes on the same GPU."""
 
 
 class Estimate(Model):

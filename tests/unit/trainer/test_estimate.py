@@ -227,3 +227,56 @@ def test_the_base_s_facts_name_the_layers_that_the_tuning_hits(tuning: dict[str,
     assert facts.model(QWEN, Tuning.model_validate(tuning)) == ModelReport(
         parameters=QWEN.num_parameters, layers=24, hidden_size=896, vocabulary=VOCABULARY, tuned_modules=hit
     )
+
+
+def rewarded(method: str = "grpo", **spec: Any) -> Recipe:
+    environment = {"dataset": {"uri": "file:///rows.jsonl"}, "rewards": [{"builtin": "exact"}]}
+    return recipe(method=method, environment=environment, allowUntunedBase=True, **spec)
+
+
+PROMPTS = [Prompt(number, [], array("i", range(100)), "7", {}) for number in range(40)]
+
+
+def test_a_method_that_answers_by_itself_has_each_prompt_s_answers_in_its_tokens() -> None:
+    asked = replace(task(PROMPTS), answer_room=28)
+    found = estimate(rewarded(grpo={"groupSize": 8, "maxCompletionTokens": 28}), asked, MACHINE)
+    assert (found.rows, found.trained_tokens, found.total_tokens) == (40, 40 * 8 * 28, 40 * 8 * 128)
+    assert found.total_steps == 20, "of 16 answers each, which are 2 prompts"
+    assert (
+        found.unpriced == "the model answers by itself: tokens are counted as if every answer were as long as it may be"
+    )
+
+
+def test_answers_that_are_written_at_once_keep_their_keys_and_values() -> None:
+    long = [replace(prompt, token_ids=array("i", range(1000))) for prompt in PROMPTS]
+    chosen = rewarded(grpo={"maxCompletionTokens": 7192}, hyperparameters={"effectiveBatchSize": 64, "epochs": 1})
+    found = estimate(chosen, replace(task(long), answer_room=7192)).memory
+    kept = 16384 * 2 * KV * LAYERS * 2 / 2**30
+    assert found.rollouts == pytest.approx(max(kept - found.activations - found.logits, 0), abs=2e-3)
+    whole = replace(QWEN, shapes={name: shape for name, shape in QWEN.shapes.items() if "k_proj" not in name})
+    assert (QWEN.cached_numbers, whole.cached_numbers) == (2 * KV * LAYERS, KV * LAYERS)
+
+
+def test_colocated_vllm_takes_its_share_of_the_gpu() -> None:
+    chosen = rewarded(grpo={"rollout": {"mode": "colocate", "gpuMemoryUtilization": 0.4}})
+    found = estimate(chosen, replace(task(PROMPTS), answer_room=512), MACHINE)
+    assert found.memory.rollouts == pytest.approx(0.4 * MACHINE.memory_gib, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("method", "tuning", "beta", "has_reference"),
+    [
+        ("grpo", {"full": {}}, 0.1, True),
+        ("grpo", {"full": {}}, 0.0, False),
+        ("grpo", {"lora": {}}, 0.1, False),
+        ("rloo", {"full": {}}, 0.1, True),
+    ],
+)
+def test_only_a_whole_model_has_a_second_one_to_stay_close_to(
+    method: str, tuning: dict[str, Any], beta: float, has_reference: bool
+) -> None:
+    found = estimate(
+        rewarded(method, tuning=tuning, **{method: {"beta": beta}}), replace(task(PROMPTS), answer_room=512)
+    )
+    expected = QWEN.num_parameters * 4 / 2**30 if has_reference else 0
+    assert found.memory.reference == pytest.approx(expected, abs=1e-3)

@@ -10,6 +10,8 @@ from posttrain_trainer import hyperparameter_ranges
 
 USUAL = {"hyperparameters": {}, "tuning": {}, "allowUntunedBase": True}
 
+REWARDED = {"dataset": {"uri": "file:///rows.jsonl"}, "rewards": [{"builtin": "exact"}]}
+
 
 def warnings(**spec: Any) -> list[str]:
     return hyperparameter_ranges.warnings(builders.run(Path("/base"), Path("/rows"), **USUAL | spec).recipe)
@@ -40,6 +42,11 @@ def test_the_defaults_are_usual(method: str, tuning: dict[str, Any]) -> None:
             id="a setting of the method",
         ),
         pytest.param(
+            {"method": "grpo", "grpo": {"groupSize": 2}, "environment": REWARDED},
+            "grpo.groupSize 2 is unusual: for grpo with lora it is mostly between 4 and 64",
+            id="a setting of two words",
+        ),
+        pytest.param(
             {"tuning": {"lora": {"rank": 8, "alpha": 256}}},
             "tuning.lora.alpha / rank 32 is unusual: for sft with lora it is mostly between 0.5 and 4",
             id="a setting of the tuning",
@@ -48,3 +55,8 @@ def test_the_defaults_are_usual(method: str, tuning: dict[str, Any]) -> None:
 )
 def test_an_unusual_number_is_named_with_the_usual_range(spec: dict[str, Any], expected: str) -> None:
     assert warnings(**spec) == [expected]
+
+
+@pytest.mark.parametrize("method", ["grpo", "rloo", "ppo"])
+def test_the_defaults_of_learning_from_rewards_are_usual(method: str) -> None:
+    assert warnings(method=method, environment=REWARDED) == []

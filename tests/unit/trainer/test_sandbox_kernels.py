@@ -1,0 +1,135 @@
+"""What confines foreign code where the kernel has an older Landlock, or none: seccomp and the user stay."""
+
+import errno
+import os
+import platform
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from tests.unit.trainer.sandboxes import LIMITS
+
+from posttrain_trainer.sandbox import kernel, landlock, seccomp, warden, wire
+from posttrain_trainer.sandbox.confinement import Setting
+from posttrain_trainer.sandbox.landlock import Rules
+
+HOSTILE = Path(__file__).parent / "hostile"
+UID = 73_000_000 + os.getpid()
+OLDER = {"without Landlock": 0, "without signals": 5}
+
+
+def said(version: int, function: str) -> Any:
+    """What a warden answers on a kernel with this version of Landlock; it has the same user as its child."""
+    mine, theirs = socket.socketpair()
+    with mine, theirs:
+        pid = os.fork()
+        if pid == 0:
+            _serve(theirs, version)
+        arguments = {"completions": ["a", "b"], "gold": ["a", "a"], "server": [pid] * 2, "port": [9, 9]}
+        request = {"kind": "score", "folder": str(HOSTILE), "entrypoint": f"rewards:{function}"}
+        wire.send(mine, {**request, "arguments": arguments, "limits": LIMITS.to_json()})
+        found = wire.receive(mine, wire.MAX_ANSWER_BYTES)
+        os.waitpid(pid, 0)
+    return found
+
+
+def _serve(connection: socket.socket, version: int) -> NoReturn:
+    try:
+        if os.geteuid() == 0:
+            kernel.become(UID, platform.machine(), reading=True)
+        kernel.set_dumpable(False)
+        warden.serve(connection, Setting(os.geteuid(), version, platform.machine()))
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.parametrize("version", OLDER.values(), ids=OLDER)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "kills_its_parent",
+        "signals_all",
+        "traces_its_parent",
+        "lowers_limits_of_its_parent",
+        "writes_the_memory_of_the_server",
+        "sends_a_datagram",
+        "connects",
+        "leaves_its_namespace",
+    ],
+)
+def test_an_older_kernel_refuses_the_same(version: int, attack: str) -> None:
+    assert said(version, attack)["failed"].startswith("raised PermissionError: ")
+
+
+@pytest.mark.parametrize("version", OLDER.values(), ids=OLDER)
+def test_an_older_kernel_scores(version: int) -> None:
+    assert said(version, "good") == {"scores": [1.0, 0.0]}
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_a_filter_is_a_program_without_jumps_out_of_it(machine: str) -> None:
+    program = seccomp.program(machine, network=False, signals=False)
+    jumps = {0x15, 0x35, 0x45}
+    ends = [max(at + 1 + holds, at + 1 + not_) for at, (code, holds, not_, _) in enumerate(program) if code in jumps]
+    assert max(ends) < len(program) <= 4096
+    assert program[-1] == (0x06, 0, 0, 0x7FFF0000)
+
+
+def test_a_machine_that_the_filter_does_not_know_goes_without() -> None:
+    assert not seccomp.restrict("riscv64", network=False, signals=True)
+
+
+def test_what_a_kernel_lacks_is_said() -> None:
+    assert Setting(1, 7, "x86_64").lacks == []
+    assert Setting(1, 0, "x86_64").lacks == ["Landlock: files are kept by their modes alone"]
+    assert Setting(1, 3, "x86_64").lacks == ["Landlock for TCP", "Landlock for signals"]
+
+
+def in_a_child(does: Callable[[], None]) -> int:
+    """The exit code of a forked process."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            does()
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.skipif(landlock.version() == 0, reason="this kernel has no Landlock")
+@pytest.mark.parametrize("version", range(1, landlock.version() + 1))
+def test_landlock_leaves_what_the_rules_name_and_nothing_else(tmp_path: Path, version: int) -> None:
+    for name in ("read", "write", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    (tmp_path / "other" / "link").symlink_to(tmp_path / "read")
+
+    def does() -> None:
+        kernel.gain_nothing()
+        landlock.restrict(Rules([tmp_path / "read", tmp_path / "nowhere"], [tmp_path / "write"], tcp=False), version)
+        denied = [
+            lambda: (tmp_path / "read" / "file").write_text("x"),
+            lambda: (tmp_path / "read" / "file").unlink(),
+            lambda: (tmp_path / "other" / "file").read_text(),
+            lambda: os.listdir(tmp_path / "other"),
+            lambda: (tmp_path / "new").mkdir(),
+            lambda: (tmp_path / "write" / "file").rename(tmp_path / "other" / "file"),
+            *([lambda: socket.create_server(("127.0.0.1", 0))] if version >= landlock.TCP_SINCE else []),
+        ]
+        passed = [attempt for attempt in denied if _errno(attempt) not in (errno.EACCES, errno.EXDEV)]
+        read = (tmp_path / "read" / "file").read_text() + (tmp_path / "other" / "link" / "file").read_text()
+        (tmp_path / "write" / "made").write_text("x")
+        os._exit(0 if not passed and read == "readread" else 2)
+
+    assert in_a_child(does) == 0
+    assert (tmp_path / "other" / "file").read_text() == "other"
+
+
+def _errno(attempt: Callable[[], object]) -> int | None:
+    try:
+        attempt()
+    except OSError as error:
+        return error.errno
+    return None

@@ -7,7 +7,7 @@ from typing import Self
 
 from posttrain_api import uri
 from posttrain_api.meta import KeyReference
-from posttrain_api.trainer_contract import CONFIG_MAPS, Source
+from posttrain_api.trainer_contract import CONFIG_MAPS, TOKENS_FOLDER, Source
 from posttrain_api.v1alpha1.environment import Dataset, PythonReward, Tools
 
 ROWS_FILE = "rows.jsonl"
@@ -22,6 +22,8 @@ class Places:
     config_maps: Path = Path(CONFIG_MAPS)
     image: Path = Path("/")
     """Where file:///path begins."""
+    tokens: Path = Path(TOKENS_FOLDER)
+    """The token of environment.rewards.N.http is N/token in it."""
     rewards_socket: Path | None = None
     """Where a server runs reward code that is not ours; None: whoever needs it starts one."""
 
@@ -32,7 +34,7 @@ class Places:
             options.claims_root or cls.claims,
             options.config_maps_root or cls.config_maps,
             options.image_root or cls.image,
-            options.rewards_socket,
+            rewards_socket=options.rewards_socket,
         )
 
     def path(self, location: str) -> Path:

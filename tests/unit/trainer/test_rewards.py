@@ -19,7 +19,7 @@ from posttrain_trainer.questions import check_rewards
 from posttrain_trainer.refusal import Refused
 from posttrain_trainer.rewards import json_answer
 from posttrain_trainer.rewards.bounded import Bounded
-from posttrain_trainer.rewards.failure import RewardFailed
+from posttrain_trainer.rewards.failure import PATIENCE, RewardFailed
 from posttrain_trainer.scoring import Scorer
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -195,6 +195,7 @@ def test_a_reward_that_means_nothing_is_refused(reward: dict[str, Any], problem:
     assert refused.value.reason == Reason.REWARD_INVALID
 
 
+FAILING = {"builtin": "json_schema", "jsonSchema": {"$ref": "http://127.0.0.1:9/schema.json"}}
 CATASTROPHE = "a" * 40 + "!"
 
 
@@ -204,20 +205,20 @@ CATASTROPHE = "a" * 40 + "!"
         (
             {"builtin": "regex", "pattern": "(a|aa)+b(a|a)+$|((a+)+)+b"},
             CATASTROPHE,
-            "regex: the pattern takes more than",
+            "the pattern takes more than 1 s",
         ),
         (
             {"builtin": "json_schema", "jsonSchema": {"type": "string", "pattern": "^(a|a)+$"}},
             f'"{CATASTROPHE}"',
-            "json_schema: the schema takes more than",
+            "the schema takes more than 3 s",
         ),
     ],
 )
 def test_a_catastrophic_pattern_is_a_clear_failure(reward: dict[str, Any], answer: str, problem: str) -> None:
     found = scorer(reward)
-    with pytest.raises(RewardFailed, match=f"environment.rewards {problem}"):
-        found.score([(prompt(None), answer)])
-    assert found.score([(prompt(None), "5")])[0].total == 0.0
+    failed, fine = found.score([(prompt(None), answer), (prompt(None), "5")])
+    assert problem in failed.failed[reward["builtin"]]
+    assert (failed.total, fine.total, fine.failed, found.failures) == (None, 0.0, {}, 1)
 
 
 def test_an_answer_that_would_be_computed_for_hours_is_wrong_and_the_next_is_judged() -> None:
@@ -231,9 +232,27 @@ def test_an_answer_that_would_be_computed_for_hours_is_wrong_and_the_next_is_jud
 
 
 def test_a_reference_of_a_schema_opens_no_connection() -> None:
-    reward = {"builtin": "json_schema", "jsonSchema": {"$ref": "http://127.0.0.1:9/schema.json"}}
-    with pytest.raises(RewardFailed, match=r"refers to http://127.0.0.1:9/schema.json, which is not in it"):
-        scores(reward, ["{}"], None)
+    reward = FAILING
+    [failed] = scorer(reward).score([(prompt(None), "{}")])
+    assert "refers to http://127.0.0.1:9/schema.json, which is not in it" in failed.failed["json_schema"]
+
+
+def test_a_sum_that_lacks_a_part_is_none_and_a_reward_that_fails_on_and_on_ends_the_run() -> None:
+    found = scorer(FAILING, {"builtin": "exact"}, {"builtin": "numeric", "role": "success"})
+    answered = [(prompt("5"), "5")]
+    for _ in range(PATIENCE - 1):
+        [said] = found.score(answered)
+        assert (said.each, said.total, said.success) == ({"json_schema": None, "exact": 1.0, "numeric": 1.0}, None, 1.0)
+    with pytest.raises(
+        RewardFailed, match=r"environment.rewards json_schema: the schema refers to .* in a row"
+    ) as failed:
+        found.score(answered)
+    assert failed.value.reason == Reason.REWARD_FAILED
+
+
+def test_a_success_that_fails_costs_no_score() -> None:
+    [said] = scorer(FAILING | {"role": "success"}, {"builtin": "exact"}).score([(prompt("5"), "5")])
+    assert (said.total, said.success) == (1.0, None)
 
 
 @pytest.mark.parametrize("text", ["NaN", "1e999", "Infinity", "9" * 5000, "{'a': 1}", "[" * 100_000])
@@ -243,10 +262,10 @@ def test_what_is_no_json_is_none(text: str) -> None:
 
 
 def test_a_child_that_takes_too_long_is_ended_and_followed_by_another() -> None:
-    bounded = Bounded(time.sleep, seconds=0.3)
-    assert bounded(0) is None
+    bounded = Bounded("builtins:sum", seconds=1)
+    assert bounded(range(3)) == 3
     began = time.monotonic()
-    with pytest.raises(TimeoutError, match=r"more than 0.3 seconds"):
-        bounded(600)
+    with pytest.raises(TimeoutError, match="more than 1 s or 4 GiB"):
+        bounded(range(1 << 60))
     assert time.monotonic() - began < 60
-    assert bounded(0) is None
+    assert bounded(range(3)) == 3

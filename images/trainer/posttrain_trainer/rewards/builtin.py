@@ -99,7 +99,7 @@ def _matching(pattern: str) -> Callable[[str], float]:
             return float(compiled.fullmatch(answer.strip(), timeout=_PATTERN_SECONDS) is not None)
         except TimeoutError:
             raise RewardFailed(
-                f"the pattern takes more than {_PATTERN_SECONDS:g} second on an answer of {len(answer)} characters: "
+                f"the pattern takes more than {_PATTERN_SECONDS:g} s on an answer of {len(answer)} characters: "
                 "write it without repetition within repetition"
             ) from None
 

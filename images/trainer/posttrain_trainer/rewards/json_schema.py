@@ -13,7 +13,7 @@ from posttrain_trainer.rewards.bounded import Bounded
 from posttrain_trainer.rewards.failure import RewardFailed
 
 COLUMN = "schema"
-_SECONDS = 3.0
+_SECONDS = 3
 
 
 class JsonSchema:
@@ -21,7 +21,7 @@ class JsonSchema:
 
     def __init__(self, schema: dict[str, Any] | None) -> None:
         self._schema = schema
-        self._fits = Bounded(fits, seconds=_SECONDS)
+        self._fits = Bounded(f"{__name__}:fits", seconds=_SECONDS)
 
     def __call__(self, answer: str, columns: dict[str, Any]) -> float:
         """1 where the answer fits, else 0; RewardFailed where the schema's patterns take too long."""

@@ -178,6 +178,22 @@ def test_a_verifier_scores_what_stands_in_the_answers_form():
     assert scored(SUM, ["7", "<answer>none</answer>"]) == [1.0, 1.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("answer", "gold", "disguised"),
+    [
+        pytest.param("３４", "34", True, id="full-width digits"),
+        pytest.param("٣٤", "34", True, id="digits of another script"),
+        pytest.param("aſ", "as", True, id="a letter that becomes another"),
+        pytest.param("34 – naïve", "34", False, id="letters of their own"),
+        pytest.param("34", "34", False, id="plain"),
+        pytest.param("３４", "３４", False, id="as the right answer itself"),
+    ],
+)
+def test_look_alikes_of_digits_and_letters_are_told_apart(answer: str, gold: str, disguised: bool):
+    assert named.is_disguised(answer, gold) is disguised
+    assert not disguised or scored(SUM, [f"<answer>{answer}</answer>"])[-1] == 0.0
+
+
 def test_an_answer_that_holds_up_its_batch_costs_itself_alone():
     endless = "<answer>9**9**9**9</answer>"
     assert scored("reasoning-gym:countdown", [endless, "<answer>1</answer>"]) == [1.0, 1.0, 0.0, 0.05]

@@ -1,6 +1,7 @@
 """dataset.package: which package it names, its rows, and its score of an answer."""
 
 import json
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,20 @@ def told_answer(answer: str, answer_format: str | None) -> str | None:
         return rest.strip()
     inner, mark, _ = rest.rpartition(after)
     return inner.strip() if mark else None
+
+
+def is_disguised(answer: str, gold: str | None) -> bool:
+    """Whether an answer has look-alikes of ASCII letters and digits where the right one has none: to a package that
+    reads numbers they are numbers."""
+    if answer.isascii() or not (gold or "").isascii():
+        return False
+    return any(letter.isdecimal() or _plain(letter).isalnum() for letter in answer if not letter.isascii())
+
+
+def _plain(letter: str) -> str:
+    """The ASCII that Unicode takes a letter for; empty where there is none."""
+    found = unicodedata.normalize("NFKC", letter)
+    return found if found.isascii() else ""
 
 
 def _part(dataset: Dataset) -> tuple[Any, str]:

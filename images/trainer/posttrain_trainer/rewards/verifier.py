@@ -3,7 +3,7 @@
 Its code may evaluate what a model wrote, so it is called where foreign code runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.training_run import Recipe
@@ -26,26 +26,24 @@ class Verifier:
         self._apart = apart
         self._limits = Limits(seconds=timeout_seconds)
 
-    def scores(self, answered: Sequence[Answered]) -> list[float]:
-        """A score for each answer; 0 where it has not the form of environment.answerFormat. RewardFailed where the
-        package's code gives none."""
-        told = {place: text for place, (_, answer) in enumerate(answered) if (text := self._told(answer)) is not None}
-        found = self._scored({place: (answered[place][0], text) for place, text in told.items()})
+    def scores(self, answered: Sequence[Answered]) -> list[float | RewardFailed]:
+        """A score for each answer, or why there is none; 0 where it has not the form of environment.answerFormat."""
+        told = {place: text for place, one in enumerate(answered) if (text := self._told(*one)) is not None}
+        try:
+            scores = self._called([(answered[place][0], text) for place, text in told.items()])
+        except CallFailed as error:
+            return [RewardFailed(f"the verifier of {self._environment.dataset.package} {error}")] * len(answered)
+        found = dict(zip(told, scores, strict=True))
         return [found.get(place, 0.0) for place in range(len(answered))]
 
-    def _told(self, answer: str) -> str | None:
-        return named.told_answer(answer, self._environment.answer_format)
-
-    def _scored(self, told: Mapping[int, Answered]) -> Mapping[int, float]:
-        """Place of an answer -> its score."""
-        if not told:
-            return {}
-        try:
-            return dict(zip(told, self._called(list(told.values())), strict=True))
-        except CallFailed as error:
-            raise RewardFailed(f"verifier of {self._environment.dataset.package}: {error}") from error
+    def _told(self, prompt: Prompt, answer: str) -> str | None:
+        """What the package is shown of an answer; None for what is not even looked at."""
+        told = named.told_answer(answer, self._environment.answer_format)
+        return None if told is None or named.is_disguised(told, prompt.gold) else told
 
     def _called(self, answered: Sequence[Answered]) -> list[float]:
+        if not answered:
+            return []
         for prompt, _ in answered:
             self._check(prompt)
         golds, columns = [prompt.gold for prompt, _ in answered], [prompt.columns for prompt, _ in answered]

@@ -1,7 +1,5 @@
 """The rows of an environment: what is in them, and how many steps they make."""
 
-from collections import Counter
-
 from posttrain_api.environment_report import Finding
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.v1alpha1.methods import RL
@@ -23,9 +21,7 @@ def read(config: RunConfig, places: Places) -> Rows:
 def rows(config: RunConfig, places: Places) -> Finding:
     """How many there are, and the first of them."""
     found = read(config, places)
-    repeated = sum(count - 1 for count in Counter(map(split.content_digest, found.rows)).values())
-    odd = [*found.warnings, *(found.problems.warnings() if found.problems else [])]
-    odd += [f"{repeated:,} rows are there more than once: remove them"] if repeated else []
+    odd = [*found.warnings, *(found.problems.warnings() if found.problems else []), *_repeated(found, config)]
     return Finding(
         what="rows",
         verdict="warning" if odd else "ok",
@@ -63,6 +59,13 @@ def steps_of(config: RunConfig, places: Places) -> Finding | None:
     few = f", but there are {len(training.rows):,} to learn from: lower effectiveBatchSize, or add rows"
     is_few = len(training.rows) < asked
     return Finding(what="steps", verdict="warning" if is_few else "ok", message=f"{told} each{few if is_few else ''}")
+
+
+def _repeated(found: Rows, config: RunConfig) -> list[str]:
+    """What there is to say of rows that are there more than once; a package makes some now and then."""
+    count = len(found.rows) - len({split.content_digest(row) for row in found.rows})
+    is_generated = config.recipe.environment.dataset.package is not None
+    return [] if count == 0 or is_generated else [f"{count:,} of them repeat another: remove these"]
 
 
 def _shown(row: Row) -> list[str]:

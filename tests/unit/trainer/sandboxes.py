@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -72,6 +73,19 @@ def until(holds: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+def in_a_child(does: Callable[[], None]) -> int:
+    """The exit code of a forked process: 0 where nothing is raised."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            does()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - the outermost boundary of a process
+            traceback.print_exc()
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _started(uid: int, path: Path) -> subprocess.Popen[bytes]:

@@ -172,6 +172,19 @@ def test_calls_run_beside_each_other_and_an_attack_does_not_touch_another_call(s
     assert sandboxes.until(sandbox.is_idle)
 
 
+def test_who_runs_foreign_code_cannot_ask_the_server_or_look_into_it(sandbox: Sandbox) -> None:
+    def ask() -> None:
+        if os.geteuid() == 0:
+            os.setuid(sandbox.uid)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(sandbox.path))
+            assert connection.recv(1) == b""
+        for file in ("environ", "mem"):
+            assert not os.access(f"/proc/{sandbox.process.pid}/{file}", os.R_OK)
+
+    assert sandboxes.in_a_child(ask) == 0
+
+
 def test_a_call_that_nobody_waits_for_is_ended(sandbox: Sandbox) -> None:
     request = {"kind": "score", "folder": str(HOSTILE), "entrypoint": "rewards:loops"}
     with sandbox.apart.connect() as connection:

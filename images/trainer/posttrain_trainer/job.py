@@ -4,13 +4,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_trainer import model, named_models
 from posttrain_trainer.model import Precision
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
-from posttrain_trainer.refusal import Stop
+from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.rl.engine import Engine
 from posttrain_trainer.rl.monitor import Monitor
 from posttrain_trainer.scoring import Scorer
 from posttrain_trainer.task import Task
@@ -46,6 +48,17 @@ class Job:
             precision=self.precision,
             keeps_best=self.recipe.evaluation.early_stopping is None,
         )
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The vLLM beside the trainer, for rollout.mode server; Refused where nobody has started one."""
+        if self.places.rollout_url is None:
+            raise Refused(
+                Reason.INVALID_SPEC,
+                "rollout.mode server: the operator starts vLLM beside the trainer, and nobody has done so here: write "
+                "transformers, or give --rollout-url",
+            )
+        return Engine(self.places.rollout_url, self.places.rollout_folder)
 
     @property
     def gives_best(self) -> bool:

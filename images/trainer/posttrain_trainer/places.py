@@ -7,7 +7,7 @@ from typing import Self
 
 from posttrain_api import uri
 from posttrain_api.meta import KeyReference
-from posttrain_api.trainer_contract import CONFIG_MAPS, TOKENS_FOLDER, Source
+from posttrain_api.trainer_contract import CONFIG_MAPS, ROLLOUT_FOLDER, TOKENS_FOLDER, Source
 from posttrain_api.v1alpha1.environment import Dataset, PythonReward, Tools
 
 ROWS_FILE = "rows.jsonl"
@@ -27,6 +27,11 @@ class Places:
     rewards_socket: Path | None = None
     """Where a server runs reward code that is not ours; None: whoever needs it starts one."""
 
+    rollout_url: str | None = None
+    """Where vLLM answers beside the trainer, for rollout.mode server."""
+    rollout_folder: Path = Path(ROLLOUT_FOLDER)
+    """A folder that it shares with the trainer."""
+
     @classmethod
     def of(cls, options: argparse.Namespace) -> Self:
         """The places that a command line gives; those of a pod where it says nothing."""
@@ -35,6 +40,7 @@ class Places:
             options.config_maps_root or cls.config_maps,
             options.image_root or cls.image,
             rewards_socket=options.rewards_socket,
+            rollout_url=options.rollout_url,
         )
 
     def path(self, location: str) -> Path:

@@ -1,6 +1,6 @@
 """How a model answers while it learns: the one door to all modes of rollout.
 
-`transformers` answers with the weights that are trained, in the trainer's own process.
+`transformers` answers with the weights that are trained, in the trainer's own process; `server` with vLLM beside it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +41,8 @@ def answered(
     `between` is called after each part.
     """
     chosen, chat = settings(job), job.task.chat
+    if chosen.rollout.mode == "server":
+        return _by_engine(model, job, prompts, seed=seed, version=version)
     found: dict[int, Sample] = {}
     parts = batching.batches(
         list(enumerate(prompts)),
@@ -52,9 +54,25 @@ def answered(
             asked = [prompt for _, prompt in part]
             given = _generated(base, chat, [list(prompt.token_ids) for prompt in asked], chosen)
             for (place, prompt), (tokens, scores) in zip(part, given, strict=True):
-                found[place] = _sample(chat, prompt, tokens, scores, version)
+                found[place] = sample(chat, prompt, tokens, scores, version)
             between()
     return [found[place] for place in range(len(prompts))]
+
+
+def _by_engine(model: Any, job: Job, prompts: Sequence[Prompt], *, seed: int, version: int) -> list[Sample]:
+    """The same by the vLLM beside the trainer, which gets these weights first."""
+    chosen, chat = settings(job), job.task.chat
+    sampling = {
+        "temperature": chosen.temperature,
+        "top_p": 1.0,
+        "top_k": 0,
+        "max_tokens": chosen.max_completion_tokens,
+        "stop_token_ids": list(chat.end_of_turn),
+        "ignore_eos": True,  # an answer ends where its turn ends, whatever the base ends texts with
+    }
+    asked = [list(prompt.token_ids) for prompt in prompts]
+    given = job.engine.answered(model, asked, version=version, seed=seed, sampling=sampling)
+    return [sample(chat, prompt, *answer, version) for prompt, answer in zip(prompts, given, strict=True)]
 
 
 @contextmanager
@@ -127,7 +145,8 @@ class _Drawn(LogitsProcessor):
         self._found.append(self._latest.gather(1, tokens))
 
 
-def _sample(chat: ChatFormat, prompt: Prompt, tokens: list[int], scores: list[float], version: int) -> Sample:
+def sample(chat: ChatFormat, prompt: Prompt, tokens: list[int], scores: list[float], version: int) -> Sample:
+    """An answer up to its end of turn; `scores`: the log probability of each token."""
     end = next((place for place, token in enumerate(tokens) if token in chat.end_of_turn), None)
     length = len(tokens) if end is None else end + 1
     return Sample(

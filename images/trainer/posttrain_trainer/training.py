@@ -21,7 +21,7 @@ from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.publication import Publication
 from posttrain_trainer.refusal import Refused, Stop
-from posttrain_trainer.rl import shape, signal
+from posttrain_trainer.rl import colocation, shape, signal
 
 _LEARN: Mapping[str, Callable[[Any, Job], Any]] = {
     "sft": sft.train,
@@ -68,6 +68,7 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
         reward_model.use_padding(bare, prepared.chat)
     before = _measured("before", bare, job)
     if recipe.method in RL:
+        colocation.check(job)
         signal.check(bare, job)
     progress.enter("Training")
     tuned = tuning.applied(bare, job)

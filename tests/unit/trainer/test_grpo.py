@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from posttrain_trainer.job import Job
 from posttrain_trainer.methods import grpo
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
-from posttrain_trainer.refusal import Stop
+from posttrain_trainer.refusal import Refused, Stop
 from posttrain_trainer.rl import measures, overlong, own_answers, rollouts
 from posttrain_trainer.rl.generations import Generation, Generations
 from posttrain_trainer.rl.samples import Sample, Scored
@@ -303,3 +304,22 @@ def test_groups_without_spread_make_room_for_others(base: Path, tmp_path: Path) 
 def test_answers_that_differ_in_length_alone_have_no_spread() -> None:
     scored = [Scored(Any, Scores({"exact": 0.0, overlong.NAME: off}, off, None)) for off in (0.0, -1.0)]  # type: ignore[arg-type]
     assert not measures.has_spread(scored)
+
+
+def test_vllm_on_the_trainer_s_gpu_is_refused_without_one(base: Path, tmp_path: Path) -> None:
+    dataset = builders.json_lines(tmp_path / "rows.jsonl", ROWS)
+    config = builders.rl_run(base, dataset, grpo={"rollout": {"mode": "colocate"}})
+    with pytest.raises(
+        Refused, match=r"^grpo.rollout.mode colocate needs a GPU: write transformers, .* resources.gpus: 1"
+    ):
+        training.train(config, Places(claims=tmp_path / "claims"), Progress("double"), Stop())
+
+
+def test_what_another_engine_makes_of_the_same_weights_is_corrected_for(base: Path, tmp_path: Path) -> None:
+    run = job(base, tmp_path, grpo={"rollout": {"mode": "server"}})
+    found = trainer(run, tmp_path)
+    plain = rollouts.answered(found.model, job(base, tmp_path), list(run.task.training[:2]) * GROUP, seed=1)  # type: ignore[arg-type]
+    samples = [replace(one, log_probabilities=[value - 0.01 for value in one.log_probabilities]) for one in plain]
+    output = found.tensors(with_totals(samples, SCORES))
+    expected = [math.exp(0.01 * len(sample.token_ids)) for sample in samples]
+    assert output["importance_sampling_ratio"][:, 0].tolist() == pytest.approx(expected, abs=1e-3)

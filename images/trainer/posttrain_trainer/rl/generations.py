@@ -3,7 +3,7 @@
 import random
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from posttrain_trainer.rl.solved import Judge
 
 Group = Sequence[Scored]
 """The answers to one prompt."""
+Answer = Callable[..., list[Sample]]
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,10 @@ class Generation:
 class Generations:
     """Makes a training's generations; the same seed and weights make the same ones."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, answered: Answer = rollouts.answered) -> None:
+        """`answered`: what gives the answers, with the same arguments as rollouts.answered."""
         self._job = job
+        self._answered = answered
         self._chosen = rollouts.settings(job)
         self._group_size = steps.group_size(job.recipe)
         self._seed = job.recipe.hyperparameters.seed
@@ -78,7 +81,7 @@ class Generations:
         asked = [prompt for prompt in self.lessons.take(num_prompts) for _ in range(self._group_size)]
         self._draws += 1
         seed = random.Random(f"{self._seed} {self._number} {self._draws}").getrandbits(63)
-        samples = rollouts.answered(model, self._job, asked, seed=seed, version=version)
+        samples = self._answered(model, self._job, asked, seed=seed, version=version)
         groups = list(measures.split(scored(self._job, samples), self._group_size))
         self._remember(groups)
         return groups

@@ -14,9 +14,11 @@ from transformers import Trainer, TrainerCallback
 from trl.trainer import utils
 
 from posttrain_trainer import fit, steps
+from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
-from posttrain_trainer.rl import rollouts
+from posttrain_trainer.rl import colocation, rollouts
 from posttrain_trainer.rl.generations import Generation, Generations
+from posttrain_trainer.rl.samples import Sample
 
 SAMPLING = "sampling_per_token_logps"
 """TRL's name of the log probabilities under the distribution that an answer was drawn from."""
@@ -36,6 +38,7 @@ def arguments(job: Job, folder: str) -> dict[str, Any]:
         "beta": chosen.beta,
         "disable_dropout": True,
         "shuffle_dataset": False,
+        **colocation.arguments(job),
     }
 
 
@@ -49,7 +52,7 @@ class OwnAnswers(Trainer):
 
     def __init__(self, *, job: Job, **arguments: Any) -> None:
         self._monitor = job.monitor
-        self._generations = Generations(job)
+        self._generations = Generations(job, self._answered)
         self._generation: Generation | None = None
         self._answered_at = 0
         """Optimizer steps that the weights had done which answered last."""
@@ -61,6 +64,8 @@ class OwnAnswers(Trainer):
             processing_class=job.task.chat.tokenizer,
             **arguments,
         )
+        # Whatever engine answered, TRL then corrects for what it makes of the same weights.
+        self.use_vllm = self.use_vllm or rollouts.settings(job).rollout.mode == "server"
         self.add_callback(_Clock(self))
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -73,6 +78,18 @@ class OwnAnswers(Trainer):
         for name, value in found.metrics.items():
             self.note(name, value)
         return self.tensors(found)
+
+    def _answered(self, model: Any, job: Job, prompts: Sequence[Prompt], *, seed: int, version: int) -> list[Sample]:
+        """The model's answers; by vLLM on the same GPU where TRL has one, which then gets the weights first."""
+        if not self.args.use_vllm:
+            return rollouts.answered(model, job, prompts, seed=seed, version=version)
+        self.vllm_generation.sync_weights()
+        asked = [list(prompt.token_ids) for prompt in prompts]
+        _, tokens, scores, _ = self.vllm_generation.generate(asked, None, self.num_generations)
+        return [
+            rollouts.sample(job.task.chat, prompt, ids, [_number(one[0]) for one in likely], version)
+            for prompt, ids, likely in zip(prompts, tokens, scores, strict=True)
+        ]
 
     def tensors(self, generation: Generation) -> dict[str, Any]:
         """A generation as TRL's tensors, with its advantages."""
@@ -153,6 +170,11 @@ def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
         return value[:, :length] if is_by_token else value
 
     return {name: cut(name, value) for name, value in inputs.items()}
+
+
+def _number(value: float | None) -> float:
+    """A log probability of vLLM, which has none where it is not a number."""
+    return float("nan") if value is None else value
 
 
 def _mean_distance(trained: torch.Tensor, inputs: dict[str, Any]) -> float | None:

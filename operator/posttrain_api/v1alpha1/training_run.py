@@ -35,7 +35,8 @@ from posttrain_api.v1alpha1.methods import (
     SimPo,
 )
 from posttrain_api.v1alpha1.references import CheckpointReference
-from posttrain_api.v1alpha1.training_run_checks import BLOCKS, ROUND_CHECKS, SPEC_CHECKS
+from posttrain_api.v1alpha1.round_checks import ROUND_CHECKS
+from posttrain_api.v1alpha1.training_run_checks import BLOCKS, SPEC_CHECKS
 from posttrain_api.v1alpha1.training_run_status import TrainingRunStatus
 from posttrain_api.v1alpha1.tuning import Lora, Tuning
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from posttrain_api.conditions import Condition, Reason, condition
+from posttrain_api.trainer_contract import TrainingReport
 from posttrain_api.v1alpha1.health import CONDITIONS, HealthFinding
 from posttrain_operator.actions import Event, Manifest
 
@@ -31,3 +32,10 @@ def events(findings: Iterable[HealthFinding], old: Mapping[str, Any]) -> tuple[E
     return tuple(
         Event("Warning", found["rule"], found["message"]) for found in known(findings) if found["rule"] not in before
     )
+
+
+def steps(report: TrainingReport) -> str:
+    """How many steps were done, and which rule ended the training, where one did."""
+    done, planned = report.steps_completed, report.steps_planned
+    stopped = next((finding for finding in report.health if finding.stopped), None)
+    return f"{done} of {planned} steps, stopped for {stopped.rule}" if stopped else f"{done} steps"

@@ -149,17 +149,10 @@ def _trained(situation: Situation) -> Iterable[Fact]:
         yield "Trained", False if situation.is_over else None, why, message
         return
     digest = situation.training.artifact.digest
-    yield "Trained", True, Reason.SUCCEEDED, f"{_steps(situation.training)}, published as {digest}."
+    yield "Trained", True, Reason.SUCCEEDED, f"{health.steps(situation.training)}, published as {digest}."
     measured = situation.training.evaluation
     yield "Evaluated", True, Reason.SUCCEEDED, f"Measured on {measured.rows} held-out rows, before and after."
     yield _accepted(situation, measured.gates)
-
-
-def _steps(report: TrainingReport) -> str:
-    """How many steps were done, and which rule of health ended the training, where one did."""
-    done, planned = report.steps_completed, report.steps_planned
-    stopped = next((finding for finding in report.health if finding.stopped), None)
-    return f"{done} of {planned} steps, stopped for {stopped.rule}" if stopped else f"{done} steps"
 
 
 def _accepted(situation: Situation, gates: Sequence[GateResult]) -> Fact:

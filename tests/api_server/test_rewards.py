@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.api_server import kubelet
+from tests.api_server.test_training_run import run
 from tests.live import Namespace, condition, has_condition
 
 from posttrain_api.trainer_contract import STATUS_PORT
@@ -19,31 +20,27 @@ ADDRESS = "127.9.4.1"
 RULE = "RewardHacking"
 
 
-def run(**spec: Any) -> dict[str, Any]:
+def learning(**spec: Any) -> dict[str, Any]:
     """A run whose score is code, beside a judge, answered by a server."""
     code = {"configMap": {"name": "code"}, "entrypoint": "rewards:score"}
     judge = {"url": "http://judge", "token": {"name": "judge", "key": "token"}}
     folder = {"uri": "pvc://code/rewards", "entrypoint": "rewards:success"}
     rewards = [{"python": code}, {"http": judge}, {"python": folder, "role": "success"}]
-    return {
-        "apiVersion": "posttrain.dev/v1alpha1",
-        "kind": "TrainingRun",
-        "metadata": {"name": "run"},
-        "spec": {
-            "method": "grpo",
-            "baseModel": {"uri": "file:///models/tiny", "tuned": True},
-            "environment": {"dataset": {"configMap": {"name": "data", "key": "rows"}}, "rewards": rewards},
-            "grpo": {"rollout": {"mode": "server", "serverGpus": 0}},
-            "resources": {"gpus": 0},
-            **spec,
-        },
-    }
+    rows = {"configMap": {"name": "data", "key": "rows"}}
+    return run(
+        method="grpo",
+        baseModel={"uri": "file:///models/tiny", "tuned": True},
+        environment={"dataset": rows, "rewards": rewards},
+        grpo={"rollout": {"mode": "server", "serverGpus": 0}},
+        resources={"gpus": 0},
+        **spec,
+    )
 
 
 def test_pods_with_reward_code_are_as_restricted_as_others(namespace: Namespace):
     enforced = "pod-security.kubernetes.io/enforce=restricted"
     assert namespace.access.kubectl("label", "namespace", namespace.name, enforced).returncode == 0
-    namespace.apply(run())
+    namespace.apply(learning())
 
     preflight = kubelet.pod_of(namespace, "run", "preflight")
     kubelet.end_pod(
@@ -62,7 +59,7 @@ def test_pods_with_reward_code_are_as_restricted_as_others(namespace: Namespace)
 
 
 def test_a_broken_rule_is_a_condition_while_it_is_broken_and_one_event(namespace: Namespace):
-    namespace.apply(run(preflight="Skip"))
+    namespace.apply(learning(preflight="Skip"))
     training = kubelet.pod_of(namespace, "run", "training")
     finding = {"rule": RULE, "message": "reward 0.9 up, success 0.1 down", "step": 40}
     said = {"stage": "Training", "step": 40, "totalSteps": 100, "health": [finding]}

@@ -1,7 +1,7 @@
 """A Job of ours and its newest pod, as the watches show them. Pure."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,8 @@ ENDS = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
 """Conditions of a Job that is over, or whose controller is ending it."""
 POD_PATIENCE = timedelta(seconds=10)
 """How long a Job may be without a pod before that is worth a word."""
+VOLUME_PATIENCE = timedelta(minutes=1)
+"""How long a node may get a pod ready before that is worth a word."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def waiting(found: JobSeen, *, now: datetime) -> Waiting:
     """What a Job waits for whose container does not run."""
     if found.pod is None:
         return _for_a_pod(found.job or {}, now=now)
-    return next(_for_sidecars(found.pod), None) or pod_waiting.waiting(found.pod)
+    return next(_for_sidecars(found.pod), None) or _in_words(pod_waiting.waiting(found.pod), found.pod, now=now)
 
 
 def _for_sidecars(pod: Manifest) -> Iterator[Waiting]:
@@ -102,6 +104,18 @@ def _for_sidecars(pod: Manifest) -> Iterator[Waiting]:
             why = f"exit code {ended.get('exitCode')}, {ended.get('reason') or 'no reason given'}"
             message = f"container {name} ends as soon as it runs ({why}): `kubectl logs -c {name}` says why"
             yield Waiting(Reason.POD_REFUSED, message, pod_waiting.started_at(pod) + pod_waiting.PATIENCE)
+
+
+def _in_words(said: Waiting, pod: Manifest, *, now: datetime) -> Waiting:
+    """The kubelet waits in silence for a ConfigMap or a Secret that is not there: after a while it is said so."""
+    if said.message != pod_waiting.GETTING_READY:
+        return said
+    wondering_at = pod_waiting.started_at(pod) + VOLUME_PATIENCE
+    if now < wondering_at:
+        return replace(said, recheck_at=wondering_at)
+    name = pod["metadata"]["name"]
+    more = f"`kubectl describe pod {name}` says why it takes long, such as a ConfigMap or a Secret that is missing."
+    return replace(said, message=f"{said.message} {more}")
 
 
 def _for_a_pod(job: Manifest, *, now: datetime) -> Waiting:

@@ -100,7 +100,7 @@ MERGING = f"Job {NAME} merges the adapter into its base"
             id="a quota lets no pod be made",
         ),
         pytest.param(job({"conditions": [UNSCHEDULABLE]}), 60, "Merging", f"{MERGING}: no room", id="no node"),
-        pytest.param(job(waiting("ContainerCreating", "")), 60, "Merging", MERGING, id="its image is pulled"),
+        pytest.param(job(waiting("ContainerCreating", "")), 0, "Merging", MERGING, id="its image is pulled"),
         pytest.param(
             job(waiting("ErrImagePull", "not there")),
             9,

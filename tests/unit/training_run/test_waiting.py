@@ -113,6 +113,18 @@ def test_a_job_without_a_pod_is_worth_a_word_after_ten_seconds() -> None:
     assert "kubectl describe job dates-0-0" in world.condition("Reconciling")["message"]
 
 
+def test_a_node_that_takes_long_over_volumes_is_worth_a_word_after_a_minute() -> None:
+    world = in_training()
+    early = world.step(waits("training", "ContainerCreating", since=0.5 * MINUTES))
+    assert (world.reason(), early.recheck_seconds) == (Reason.PULLING_IMAGE, 30)
+
+    world.step(pass_time(0.5 * MINUTES))
+
+    said = world.condition("Reconciling")["message"]
+    assert "`kubectl describe pod pod` says why it takes long" in said
+    assert "Stalled" not in world.held()
+
+
 def test_both_words_for_a_failed_pull_are_written_once() -> None:
     world = in_training()
     world.step(waits("training", "ErrImagePull", "connection refused"))

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -204,16 +203,20 @@ def test_a_warden_that_is_killed_leaves_nothing_and_costs_its_call(sandbox: Sand
     assert sandbox.apart.score(HOSTILE, "rewards:good", ANSWERS, LIMITS) == [1.0, 0.0]
 
 
-def test_a_server_that_is_started_again_is_waited_for() -> None:
-    with sandboxes.sandbox() as before:
-        before.process.kill()
-        before.process.wait()
-        again = threading.Thread(target=before.restart)
-        with ThreadPoolExecutor(1) as pool:
-            call = pool.submit(before.apart.score, HOSTILE, "rewards:good", ANSWERS, LIMITS)
-            again.start()
-            assert call.result() == [1.0, 0.0]
-        again.join()
+def test_a_server_that_is_started_again_is_waited_for_and_has_nothing_left_over() -> None:
+    with sandboxes.sandbox() as sandbox, ThreadPoolExecutor(2) as pool:
+        cut_off = pool.submit(sandbox.apart.score, HOSTILE, "rewards:loops", ANSWERS, LIMITS)
+        assert sandboxes.until(lambda: len(processes.descendants(sandbox.process.pid)) == 2)
+        left = processes.descendants(sandbox.process.pid)
+        sandbox.process.kill()
+        sandbox.process.wait()
+        with pytest.raises(CallFailed, match="was cut off: its server ended"):
+            cut_off.result()
+        assert sandboxes.until(lambda: {found.pid for found in left}.isdisjoint(p.pid for p in processes.every()))
+        call = pool.submit(sandbox.apart.score, HOSTILE, "rewards:good", ANSWERS, LIMITS)
+        sandbox.restart()
+        assert call.result() == [1.0, 0.0]
+        assert sandboxes.until(sandbox.is_idle)
 
 
 def test_a_server_that_does_not_come_is_not_waited_for_for_ever(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ OUT_OF_MEMORY = "reached the memory limit of 256 MiB"
 ATTACKS = {
     "fork_bomb": CROWDED,
     "fork_bomb_that_leaves": CROWDED,
+    "runs_away": "ended with exit code 0 before it answered",
     "thread_bomb": rf"raised RuntimeError: can't start new thread{LINE}",
     "allocates": OUT_OF_MEMORY,
     "allocates_bit_by_bit": OUT_OF_MEMORY,

@@ -55,6 +55,9 @@ class Setting:
         missing = {
             "Landlock: files are kept by their modes alone": self.landlock == 0,
             "Landlock for TCP": 0 < self.landlock < landlock.TCP_SINCE,
+            "filter of system calls for this machine: sockets, signals and other processes are open": not (
+                seccomp.is_there(self.machine)
+            ),
             "Landlock for signals": 0 < self.landlock < landlock.SCOPES_SINCE,
         }
         return [name for name, is_missing in missing.items() if is_missing]

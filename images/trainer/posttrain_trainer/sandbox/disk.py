@@ -22,6 +22,14 @@ def remove_of(pid: int) -> None:
         remove(folder)
 
 
+def remove_left() -> None:
+    """Remove the folders of processes that are no more: a server that was killed left them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_NAME}*"):
+        pid = folder.name.removeprefix(_NAME).partition("-")[0]
+        if not Path("/proc", pid).exists():
+            remove(folder)
+
+
 def is_within(folder: Path, most: int) -> bool:
     """Whether what lies there takes at most so many bytes. A folder that cannot be read counts as too much."""
     used = 0

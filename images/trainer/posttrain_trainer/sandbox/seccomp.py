@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from posttrain_trainer.sandbox import kernel
 
@@ -73,6 +74,11 @@ _X32 = 0x40000000
 
 Instruction = tuple[int, int, int, int]
 """Operation, how many to pass over where it holds, where it does not, and a number."""
+
+
+def is_there(machine: str) -> bool:
+    """Whether system calls can be refused here."""
+    return machine in _ARCHITECTURES and Path("/proc/sys/kernel/seccomp").exists()
 
 
 def restrict(machine: str, *, network: bool, signals: bool) -> bool:

@@ -43,6 +43,7 @@ def main(options: argparse.Namespace) -> int:
     kernel.adopt_orphans()
     for lack in setting.lacks:
         print(f"reward code: this kernel has no {lack}", file=sys.stderr, flush=True)
+    disk.remove_left()
     source = Listening(options.socket, setting) if options.socket else Handed()
     Server(source, setting).serve()
     return 0

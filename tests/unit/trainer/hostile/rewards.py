@@ -49,6 +49,18 @@ def fork_bomb_that_leaves():
             continue
 
 
+def runs_away():
+    """Never the same process for longer than a moment, and each with a group of its own."""
+    while True:
+        try:
+            os.setsid()
+        except OSError:
+            continue
+        finally:
+            if os.fork():
+                os._exit(0)
+
+
 def thread_bomb():
     while True:
         threading.Thread(target=threading.Event().wait).start()

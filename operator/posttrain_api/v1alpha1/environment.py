@@ -88,9 +88,12 @@ _FOLDER_OF_CODE = Check(
 
 
 class PythonReward(Model):
-    """A function of the user's: `score(prompts, completions, **columns)` returns a number or None for each completion.
+    """A function of the user's: `score(prompts, completions, gold, **columns)` returns a number or None for each
+    completion.
 
-    It may be async. It runs apart from the trainer, under another user, without its files and credentials.
+    It is called once for a batch, by keywords that are lists: prompts are lists of messages, completions text, gold the
+    right answers or None, and each other column stands under its name. It is given what it takes. It may be async. It
+    runs apart from the trainer, under another user, without its files and credentials.
     """
 
     checks: ClassVar[tuple[Check, ...]] = (exactly_one("configMap", "uri"), _FOLDER_OF_CODE)

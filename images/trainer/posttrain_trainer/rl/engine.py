@@ -5,6 +5,7 @@ forgotten all, and is told again.
 """
 
 import logging
+import random
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,9 @@ class Engine:
         is_tuned = isinstance(model, PeftModel)
         name = f"step-{version}" if is_tuned else BASE_NAME
         counts = Counter(tuple(prompt) for prompt in prompts)
-        missing = [Asked(prompt, count, (seed + place) % 2**31) for place, (prompt, count) in enumerate(counts.items())]
+        # vLLM counts on from a request's seed for each of its answers: those of the next prompt must not be the same.
+        draw = random.Random(seed)
+        missing = [Asked(prompt, count, draw.getrandbits(31)) for prompt, count in counts.items()]
         found: dict[tuple[int, ...], list[Answer]] = {}
         for _ in range(_TRIES):
             known = self._known()

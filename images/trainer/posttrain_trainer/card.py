@@ -53,6 +53,7 @@ tags: [posttrain, {artifact.kind}, {config.recipe.method}]
         f"## Evaluation\n\nOn {report.evaluation.rows} held-out rows:\n",
         _table(("Metric", "Before", "After"), _scores(report)),
         _gates(config, report),
+        _health(config, report, findings),
         _conversations(samples),
         f"## How to load it\n\n```python\n{_SNIPPETS[artifact.kind](chat)}```\n",
     ]
@@ -129,6 +130,23 @@ def _gates(config: RunConfig, report: TrainingReport) -> str:
         for gate in found
     ]
     return _table(("Gate", "Bound", "Value", "Passed"), rows) if rows else ""
+
+
+def _health(config: RunConfig, report: TrainingReport, findings: Mapping[str, Any]) -> str:
+    """What was wrong at the end of a training that learned from rewards."""
+    if config.recipe.health is None:
+        return ""
+    lines = [
+        f"- {found.rule} ended the training at step {report.steps_completed}: {found.message}"
+        if found.stopped
+        else f"- {found.rule}, since step {found.step}: {found.message}"
+        for found in report.health
+    ]
+    if "bestAnswers" in findings:
+        best = findings["bestAnswers"]
+        reached = f"a {best['metric']} of {_number(best['bestValue'])}"
+        lines.append(f"- The result has the weights of step {best['bestStep']}, whose answers had {reached}.")
+    return "\n".join(["## Health\n", *(lines or ["- No rule was broken at the end."]), ""])
 
 
 def _conversations(samples: Sequence[dict[str, Any]]) -> str:

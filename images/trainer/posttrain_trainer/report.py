@@ -19,6 +19,10 @@ _NUMBER = 16
 """Bytes of a number of six digits, and of what stands around it and its name."""
 _ELSE = 1200
 """Bytes of everything in a report whose texts are shortened but URIs and measures."""
+_HEALTH = 900
+"""Bytes of every rule of health, each with a short message."""
+_SINGLE_REWARD = ("reward.", "rewardStd.")
+"""What the names of metrics begin with that speak of one reward of several."""
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
@@ -31,7 +35,8 @@ def check_room(recipe: Recipe, base_uri: str) -> None:
     """Refused where the metrics' names are too long for the termination message, which is cut at MAX_MESSAGE_BYTES."""
     names = [name for metric in recipe.evaluation.metrics for name in _names(metric, recipe)]
     uris = len(f"{recipe.output.uri}{base_uri}".encode())
-    if uris + sum(2 * (len(name) + _NUMBER) for name in names) > MAX_MESSAGE_BYTES - _ELSE:
+    room = MAX_MESSAGE_BYTES - _ELSE - (0 if recipe.health is None else _HEALTH)
+    if uris + sum(2 * (len(name) + _NUMBER) for name in names) > room:
         raise Refused(
             Reason.EVALUATION_INVALID,
             f"evaluation.metrics: the names of {len(names)} metrics, of the base and of the output are too long "
@@ -130,6 +135,20 @@ def _fewer_modules(size: int) -> Callable[[Report], Report]:
     return _of_training(shorten)
 
 
+def _shorter_health(size: int) -> Callable[[Report], Report]:
+    def shorten(training: TrainingReport) -> TrainingReport:
+        found = [finding.replace(message=_cut(finding.message, size)) for finding in training.health]
+        return training.replace(health=found)
+
+    return _of_training(shorten)
+
+
+def _without_single_rewards(training: TrainingReport) -> TrainingReport:
+    """Each reward's mean and deviation are in metrics.jsonl, too; their sum's stay here."""
+    kept = {name: value for name, value in training.metrics.items() if not name.startswith(_SINGLE_REWARD)}
+    return training.replace(metrics=kept)
+
+
 def _of_training(shorten: Callable[[TrainingReport], TrainingReport]) -> Callable[[Report], Report]:
     def shortened(report: Report) -> Report:
         return report if report.training is None else report.replace(training=shorten(report.training))
@@ -156,10 +175,14 @@ _SHORTENINGS: tuple[Callable[[Report], Report], ...] = (
     _shorter_failure(3500),
     _shorter_failure(2000),
     _fewer_modules(8),
+    _of_training(_without_single_rewards),
+    _shorter_health(200),
     _fewer_modules(0),
+    _shorter_health(100),
     _of_training(lambda training: training.replace(metrics={})),
     _of_training(_rounded),
     _of_training(lambda training: training.replace(libraries={})),
     _of_training(lambda training: training.replace(checkpoints=training.checkpoints[-4:])),
     _of_training(lambda training: training.replace(checkpoints=[])),
+    _shorter_health(30),
 )

@@ -87,6 +87,7 @@ def between(begin: float, end: float) -> Curve:
         pytest.param("training_diverged", {"loss": after(0.99, float("nan"), 0.1)}, id="the loss is no number"),
         pytest.param("training_diverged", {"gradNorm": lambda t: None if t == 1 else 0.5}, id="no gradient"),
         pytest.param("training_diverged", {"gradNorm": after(0.94, 1e4, 0.5)}, id="a huge gradient, again and again"),
+        pytest.param("training_diverged", {"gradNorm": after(0.3, 1e4, 0.5)}, id="most gradients are huge"),
     ],
 )
 def test_a_training_that_goes_wrong_breaks_one_rule(rule: str, curves: dict[str, Any]) -> None:

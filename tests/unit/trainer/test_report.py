@@ -10,6 +10,7 @@ import pytest
 from posttrain_api.artifact import ArtifactSummary, BaseReference, folder_name
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MAX_MESSAGE_BYTES, Failure, PreflightReport, Report, TrainingReport
+from posttrain_api.v1alpha1.health import CONDITIONS, HealthFinding
 from posttrain_api.v1alpha1.training_run import Recipe, TrainingRunSpec
 from posttrain_api.v1alpha1.training_run_status import (
     DataReport,
@@ -62,14 +63,28 @@ def measured(name_length: int, *, count: int = 16) -> Report:
     return found.replace(training=found.training.replace(evaluation=result, checkpoints=CHECKPOINTS))
 
 
+FINDINGS = [
+    HealthFinding(rule=rule.value, message=rule.value + (512 - len(rule.value)) * "ä", step=10_000_000, stopped=False)
+    for rule in CONDITIONS.values()
+]
+
+
+def watched(found: Report) -> Report:
+    """The result as it would be of a method that learns from sixteen rewards and breaks every rule of health."""
+    assert found.training is not None
+    rewards = {f"{kind}.{place:040}": 0.12345678901234567 for kind in ("reward", "rewardStd") for place in range(16)}
+    metrics = {**found.training.metrics, **rewards}
+    return found.replace(training=found.training.replace(metrics=metrics, health=FINDINGS))
+
+
 def recipe(found: Report) -> tuple[Recipe, str]:
     """A recipe that would have this result, and the URI of its base."""
     assert found.training is not None
     artifact, metrics = found.training.artifact, list(found.training.evaluation.after)
     spec = {
-        "method": "sft",
-        "baseModel": {"uri": artifact.base.uri},
-        "environment": {"dataset": {"uri": "pvc://data/rows.jsonl"}},
+        "method": "grpo" if found.training.health else "sft",
+        "baseModel": {"uri": artifact.base.uri, "tuned": True},
+        "environment": {"dataset": {"uri": "pvc://data/rows.jsonl"}, "rewards": [{"builtin": "exact"}]},
         "evaluation": {"metrics": metrics, "lmEval": {"uri": "pvc://data/tasks"}},
         "output": {"uri": artifact.uri.rsplit("/", 2)[0]},
     }
@@ -92,6 +107,36 @@ def test_whatever_is_measured_fits_or_is_refused_beforehand() -> None:
         assert read.evaluation.after == pytest.approx(measured(length).training.evaluation.after, rel=1e-5)
         outcomes.add("whole" if read.checkpoints == CHECKPOINTS else "without some checkpoints")
     assert outcomes == {"whole", "without some checkpoints", "refused"}
+
+
+def test_whatever_is_wrong_with_its_health_fits_or_is_refused_beforehand() -> None:
+    outcomes = set()
+    for length in range(1, 65):
+        found = watched(measured(length, count=10))
+        try:
+            report.check_room(*recipe(found))
+        except Refused:
+            outcomes.add("refused")
+            continue
+        written = report.message(found)
+        read = Report.model_validate_json(written).training
+        assert len(written) <= MAX_MESSAGE_BYTES
+        assert read is not None
+        assert [(one.rule, one.step) for one in read.health] == [(one.rule, one.step) for one in FINDINGS]
+        outcomes.add("fits")
+    assert outcomes == {"fits", "refused"}
+
+
+def test_metrics_of_single_rewards_go_first() -> None:
+    plain = training(["q_proj"])
+    assert plain.training is not None
+    found = watched(plain)
+    assert found.training is not None
+    told = found.replace(training=found.training.replace(health=FINDINGS[:1]))
+    read = Report.model_validate_json(report.message(told)).training
+    assert read is not None
+    assert read.metrics == plain.training.metrics
+    assert read.health[0].message.startswith("EntropyCollapsedä")
 
 
 def preflight(mask: str, warnings: list[str], modules: Sequence[str] = ()) -> Report:

@@ -4,6 +4,7 @@ A rule looks at all steps so far and says what is wrong now, since which step an
 a step does not have are passed over.
 """
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -42,8 +43,8 @@ GROWTH, CUT_SHARE, ALL_CUT_SHARE = 1.5, 0.3, 0.95
 MISMATCHED_NATS, MISMATCH_WINDOW = 0.1, 5
 """Mean distance of a token's two log probabilities. Rounding to bfloat16 in two engines makes a third of it."""
 DIVERGED_NORM, DIVERGED_TIMES, DIVERGED_STEPS = 100.0, 100.0, 3
-"""Length of a gradient: more than this, and than so many times its median, so many steps in succession. One such step
-is clipped and does no harm."""
+"""Length of a gradient: more than this, and than so many times the median of those that are not, so many steps in
+succession. One such step is clipped and does no harm."""
 
 
 def entropy_collapse(history: History) -> str | None:
@@ -131,7 +132,9 @@ def training_diverged(history: History) -> str | None:
     for name in ("loss", "gradNorm"):
         if name in last and last[name] is None:
             return f"{name} is not a number at step {last['step']}: lower hyperparameters.learningRate"
-    bound = max(DIVERGED_NORM, DIVERGED_TIMES * statistics.median(_values(history, "gradNorm") or [0.0]))
+    norms = _values(history, "gradNorm") or [0.0]
+    usual = statistics.median([norm for norm in norms if norm <= DIVERGED_NORM] or norms)
+    bound = max(DIVERGED_NORM, DIVERGED_TIMES * usual)
     long = _streak(history, "gradNorm", lambda value: value > bound)
     if len(long) < DIVERGED_STEPS:
         return None
@@ -169,9 +172,11 @@ class _Window:
 
 
 def _windows(history: History) -> list[_Window]:
-    """Whole windows side by side; the last ends with the last step."""
+    """Whole windows that overlap the last one nowhere: the first of all, and those side by side up to the last."""
     ends = range(len(history), WINDOW - 1, -WINDOW)
     parts = [history[end - WINDOW : end] for end in ends][::-1]
+    if len(parts) > 1:
+        parts.insert(0, history[:WINDOW])
     return [_Window(part[0]["step"], _values(part, "reward"), _values(part, "success")) for part in parts]
 
 
@@ -207,7 +212,7 @@ def _way_to_signal(success: float | None) -> str:
     if success is not None and success >= SOLVED:
         return f"success is {success:.0%}, the rows are solved: take harder ones, or end here"
     right = "" if success is None else f"success is {success:.1%}: "
-    return f"{right}train with sft first, take easier rows, or ask for more answers to each prompt, or at a higher temperature"
+    return f"{right}train with sft first, take easier rows, or raise the method's groupSize or temperature"
 
 
 def _is_solved(history: History) -> bool:
@@ -235,7 +240,14 @@ def _mean(steps: History, name: str) -> float | None:
 def _moved(before: Sequence[float], after: Sequence[float]) -> float:
     """By how many standard errors a mean has risen; below 0 where it fell."""
     change = statistics.fmean(after) - statistics.fmean(before)
-    error = math.sqrt(sum(statistics.pvariance(part) / len(part) for part in (before, after)))
+    error = math.sqrt(sum(_noise(part) / len(part) for part in (before, after)))
     if error == 0.0:
         return math.copysign(math.inf, change) if change else 0.0
     return change / error
+
+
+def _noise(values: Sequence[float]) -> float:
+    """The variance of a step's number, from how much it differs from the next one's: what it moves by in a whole
+    window is no noise."""
+    pairs = list(itertools.pairwise(values))
+    return sum((later - earlier) ** 2 for earlier, later in pairs) / (2 * len(pairs)) if pairs else 0.0

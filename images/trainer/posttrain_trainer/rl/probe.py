@@ -28,6 +28,11 @@ class Probe:
         self._places = self._spread_places(start.config.get_text_config().vocab_size)
         self._start = self._log_probabilities(start).cpu()
 
+    @property
+    def num_places(self) -> int:
+        """Tokens that are looked at."""
+        return len(self._places)
+
     def distance(self, model: Any) -> float:
         """Nats a token: KL(model || start), exact over the vocabulary and averaged over the places."""
         now = self._log_probabilities(model)

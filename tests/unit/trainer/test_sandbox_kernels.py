@@ -12,7 +12,7 @@ import pytest
 from tests.unit.trainer import sandboxes
 from tests.unit.trainer.sandboxes import LIMITS
 
-from posttrain_trainer.sandbox import kernel, landlock, seccomp, warden, wire
+from posttrain_trainer.sandbox import kernel, landlock, processes, seccomp, warden, wire
 from posttrain_trainer.sandbox.confinement import Setting
 from posttrain_trainer.sandbox.landlock import Rules
 
@@ -32,7 +32,9 @@ def said(version: int, function: str) -> Any:
         request = {"kind": "score", "folder": str(HOSTILE), "entrypoint": f"rewards:{function}"}
         wire.send(mine, {**request, "arguments": arguments, "limits": LIMITS.to_json()})
         found = wire.receive(mine, wire.MAX_ANSWER_BYTES)
+        left = processes.descendants(pid)
         os.waitpid(pid, 0)
+    assert not left
     return found
 
 
@@ -67,6 +69,10 @@ def test_an_older_kernel_refuses_the_same(version: int, attack: str) -> None:
 @pytest.mark.parametrize("version", OLDER.values(), ids=OLDER)
 def test_an_older_kernel_scores(version: int) -> None:
     assert said(version, "good") == {"scores": [1.0, 0.0]}
+
+
+def test_when_an_answer_comes_nothing_is_left_of_what_gave_it() -> None:
+    assert said(landlock.version(), "leaves_a_daemon") == {"scores": [0.5, 0.5]}
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

@@ -42,10 +42,12 @@ class ActorCritic:
 
     def __init__(self, model: Any, job: Job) -> None:
         self.policy = model
-        self._head = _value_head(model)
+        self.value_head = _value_head(model)
         self._shares_base = isinstance(model, PeftModel) and isinstance(model.active_peft_config, LoraConfig)
         self._start = None if self._shares_base else copy.deepcopy(model).requires_grad_(False).eval()
-        self.trained = [weight for weight in (*model.parameters(), *self._head.parameters()) if weight.requires_grad]
+        self.trained = [
+            weight for weight in (*model.parameters(), *self.value_head.parameters()) if weight.requires_grad
+        ]
         """The weights that move."""
         self._pad = job.task.chat.tokenizer.pad_token_id
         self._temperature = rollouts.settings(job).temperature
@@ -87,11 +89,11 @@ class ActorCritic:
         return Read(
             log_probabilities=scores.gather(1, ids[row, place, None])[:, 0],
             entropies=-(scores.exp() * scores).sum(-1).detach(),
-            values=self._head(output.hidden_states[-1][row, place - 1].float())[:, 0],
+            values=self.value_head(output.hidden_states[-1][row, place - 1].float())[:, 0],
         )
 
     def _in_memory(self) -> dict[str, str]:
-        policy, head = (sum(weight.numel() for weight in m.parameters()) for m in (self.policy, self._head))
+        policy, head = (sum(weight.numel() for weight in m.parameters()) for m in (self.policy, self.value_head))
         return {
             "policy": f"{policy} weights",
             "reference": "the policy without its adapter" if self._start is None else f"a copy of {policy} weights",

@@ -9,6 +9,7 @@ from typing import Any
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MASK_CLOSE, MASK_OPEN, MAX_MASK_CHARACTERS, PreflightReport, RunConfig
+from posttrain_api.v1alpha1.methods import RL
 from posttrain_trainer import (
     adapters,
     estimate,
@@ -20,10 +21,13 @@ from posttrain_trainer import (
     report,
     task,
 )
-from posttrain_trainer.examples import Example
+from posttrain_trainer.examples import Example, Prompt
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.rewards import check
+from posttrain_trainer.rewards.check import Line
 from posttrain_trainer.rl import shape
+from posttrain_trainer.scoring import Scorer
 from posttrain_trainer.task import Task
 from posttrain_trainer.template import ChatFormat
 
@@ -43,9 +47,11 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     shape.check(recipe, prepared)
     harness.check(recipe.evaluation.lm_eval, recipe.evaluation.metrics, places)
     adapters.check(config, places, prepared.base)
+    rewards, doubts = _rewards(config, places, prepared)
     computed = estimate.estimate(recipe, prepared, config.machine)
     warnings = [
         *prepared.warnings,
+        *doubts,
         *shape.warnings(recipe, prepared),
         *estimate.warnings(computed, config.machine),
         *hyperparameter_ranges.warnings(recipe),
@@ -63,18 +69,38 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     folder = output / config.name / config.uid
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        report.write_json(folder / PREFLIGHT_FILE, found.to_json() | _at_full_length(prepared, masks, warnings))
+        report.write_json(
+            folder / PREFLIGHT_FILE, found.to_json() | _at_full_length(prepared, masks, warnings, rewards)
+        )
     except OSError as error:
         raise unwritable(recipe.output.uri, folder, error) from error
     return found
 
 
-def _at_full_length(prepared: Task, masks: list[str], warnings: list[str]) -> dict[str, Any]:
+def _rewards(config: RunConfig, places: Places, prepared: Task) -> tuple[list[Line], list[str]]:
+    """What right and cunning answers score, and what is doubtful of it; Refused where a method would learn to cheat."""
+    recipe = config.recipe
+    if recipe.method not in (*RL, "bestOf", "sft") or not recipe.environment.rewards:
+        return [], []
+    asked = [row for row in prepared.training if isinstance(row, Prompt)] or measurable.prompts(prepared)
+    scorer = Scorer(config, places, None)
+    try:
+        return check.check(scorer, asked, recipe.environment, seed=recipe.hyperparameters.seed), []
+    except Refused as error:
+        if recipe.method == "sft":
+            return [], [str(error)]
+        raise
+    finally:
+        scorer.close()
+
+
+def _at_full_length(prepared: Task, masks: list[str], warnings: list[str], rewards: list[Line]) -> dict[str, Any]:
     """What preflight.json holds beyond the report."""
     return {
         "warnings": warnings,
         "masks": masks,
         "problems": list(prepared.problems),
+        "rewards": [line.to_json() for line in rewards],
         "heldOutDigest": prepared.held_out_digest,
     }
 

@@ -17,6 +17,8 @@ SEVERAL, ALL = "several answers", "all answers"
 ECHO = "the prompt repeated"
 OTHER_ROW = "another row's right answer"
 LOOK_ALIKE = "look-alike letters"
+CHEATS = (WRONG_VALUE, OTHER_ROW, OTHER_FORM, EMPTY, SPACE, ECHO, LONG, SEVERAL, ALL, LOOK_ALIKE)
+"""Every kind but the right answer, the plainest first."""
 ABOUT_VALUES = frozenset({WRONG_VALUE, OTHER_ROW, SEVERAL, ALL, LOOK_ALIKE, OTHER_FORM})
 """Kinds that only a reward which knows the right answer can tell from it."""
 
@@ -58,7 +60,7 @@ def _cheats(prompt: Prompt, others: Sequence[Prompt], environment: Environment) 
     known = value(prompt)
     if not (known and _told(known).search(asked)):
         yield ECHO, asked
-    wrong = _wrong(known, others)
+    wrong = None if prompt.right is None else _wrong(known, others)
     yield LONG, _long(_with(prompt, wrong) if wrong else asked)
     if known and prompt.right is not None:
         yield from _of_values(prompt, known, wrong, others)

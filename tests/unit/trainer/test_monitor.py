@@ -56,7 +56,7 @@ def start(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(start: Path, folder: Path, *, method: str = "grpo", gold: str = "a", **spec: Any) -> RunConfig:
-    """A run on prompts whose right answer is always the same; `rewards` and `block`, the method's, are keywords, too."""
+    """A run on prompts whose right answer is always the same; `rewards` and `block`, the method's, are given, too."""
     rows = [{"prompt": f"Say {place}", "gold": gold} for place in range(64)]
     dataset = builders.json_lines(folder / "rows.jsonl", rows)
     numbers = {"maxLength": 64, "warmupSteps": 0, "scheduler": "constant", "gradientCheckpointing": False}

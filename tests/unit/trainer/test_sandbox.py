@@ -15,6 +15,7 @@ import pytest
 from tests.unit.trainer import sandboxes
 from tests.unit.trainer.sandboxes import BRIEF, LIMITS, Sandbox
 
+from posttrain_trainer.rewards import apart as apart_module
 from posttrain_trainer.rewards.apart import Apart, CallFailed
 from posttrain_trainer.sandbox import processes, wire
 
@@ -217,6 +218,12 @@ def test_a_server_that_is_started_again_is_waited_for_and_has_nothing_left_over(
         sandbox.restart()
         assert call.result() == [1.0, 0.0]
         assert sandboxes.until(sandbox.is_idle)
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_for_ever() -> None:
+    mine, theirs = socket.socketpair()
+    with mine, theirs, pytest.raises(CallFailed, match="was not answered for 1 s by its server"):
+        apart_module.exchanged(mine, {}, seconds=-29.0)
 
 
 def test_a_server_that_does_not_come_is_not_waited_for_for_ever(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from posttrain_trainer.sandbox.limits import Limits
 PATIENCE_SECONDS = 60.0
 """How long a server that is not there is waited for: the kubelet starts a container that ended again."""
 _AGAIN_SECONDS = 0.2
+_GRACE_SECONDS = 30.0
+"""What a server may take beside the code that it runs."""
 
 
 class CallFailed(Exception):
@@ -90,7 +92,7 @@ class Apart:
 
     def _asked(self, request: Mapping[str, Any], limits: Limits, count: int) -> list[float | None]:
         with self.connect() as connection:
-            found = exchanged(connection, {**request, "limits": limits.to_json()})
+            found = exchanged(connection, {**request, "limits": limits.to_json()}, limits.seconds)
         match found:
             case {"failed": str(sentence)}:
                 raise CallFailed(sentence)
@@ -114,11 +116,14 @@ class Apart:
         return connection
 
 
-def exchanged(connection: socket.socket, message: Any) -> Any:
-    """What the server answers; CallFailed where it ends before."""
+def exchanged(connection: socket.socket, message: Any, seconds: float) -> Any:
+    """What the server answers to what may take so many seconds; CallFailed where it ends before, or says nothing."""
+    connection.settimeout(seconds + _GRACE_SECONDS)
     try:
         wire.send(connection, message)
         found = wire.receive(connection, wire.MAX_ANSWER_BYTES)
+    except TimeoutError as error:
+        raise CallFailed(f"was not answered for {seconds + _GRACE_SECONDS:g} s by its server") from error
     except (OSError, wire.Broken) as error:
         raise CallFailed(f"was cut off: its server ended ({error})") from error
     if found is None:

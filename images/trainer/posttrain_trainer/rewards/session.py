@@ -88,7 +88,7 @@ class Tools:
     def _told(self, message: Mapping[str, Any]) -> Any:
         assert self._connection is not None, "no batch has begun"
         try:
-            found = apart.exchanged(self._connection, message)
+            found = apart.exchanged(self._connection, message, self._limits.seconds)
         except CallFailed:
             self.end()
             raise

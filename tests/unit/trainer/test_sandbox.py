@@ -177,6 +177,7 @@ def test_who_runs_foreign_code_cannot_ask_the_server_or_look_into_it(sandbox: Sa
         if os.geteuid() == 0:
             os.setuid(sandbox.uid)
         with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
             connection.connect(str(sandbox.path))
             assert connection.recv(1) == b""
         for file in ("environ", "mem"):

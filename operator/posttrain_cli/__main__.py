@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from posttrain_cli import env_commands
+from posttrain_cli.command import Claims, ConfigMaps, Files, ImageFiles, Python, end
 from posttrain_cli.situation import Have
 
 if TYPE_CHECKING:
@@ -17,10 +19,6 @@ Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Namesp
 Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig; left out: the current one.")]
 Kubeconfig = Annotated[
     str | None, typer.Option("--kubeconfig", envvar="KUBECONFIG", help="Kubeconfig; left out: ~/.kube/config.")
-]
-
-Files = Annotated[
-    list[str], typer.Option("--file", "-f", metavar="FILE", help="File of YAML documents, may be repeated; - is stdin.")
 ]
 
 
@@ -43,7 +41,7 @@ def watch(
         with connection.explained():
             return watch.follow(connection.client, connection.namespace, names or [], Console(highlight=False))
 
-    _end(command)
+    end(command)
 
 
 def chat(
@@ -79,7 +77,7 @@ def chat(
         with reach.server(deployment, url=url, adapters=adapter or [], cluster=cluster, console=console) as server:
             return _talk(server.url, server.models, message or [], console, (temperature, max_tokens))
 
-    _end(command)
+    end(command)
 
 
 def validate(
@@ -97,21 +95,14 @@ def validate(
 
         return validate.validate(file, Console(highlight=False), known=known or [])
 
-    _end(command)
+    end(command)
 
 
 def estimate(
     file: Files,
-    claims: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FOLDER", help="FOLDER/CLAIM stands for pvc://CLAIM, may be repeated."),
-    ] = None,
-    config_maps: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="FOLDER/NAME/KEY stands for a ConfigMap's key.")
-    ] = None,
-    image_files: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="FOLDER/path stands for file:///path in the trainer's image.")
-    ] = None,
+    claims: Claims = None,
+    config_maps: ConfigMaps = None,
+    image_files: ImageFiles = None,
     gpu: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="GPU to reckon with, such as h200; left out: the one that a run selects."),
@@ -122,9 +113,7 @@ def estimate(
     values: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Values of the chart, with the cluster's own table of GPUs.")
     ] = None,
-    python: Annotated[
-        str, typer.Option(envvar="POSTTRAIN_PYTHON", help="Python with posttrain[trainer]; left out: this one.")
-    ] = sys.executable,
+    python: Python = sys.executable,
 ) -> None:
     """Read the data of the TrainingRuns in files and say what they need: steps, memory, time, cost."""
 
@@ -137,7 +126,7 @@ def estimate(
         here = estimate.Here(claims or (), config_maps, image_files, known, python)
         return estimate.estimate(file, Console(highlight=False), here)
 
-    _end(command)
+    end(command)
 
 
 def recommend(
@@ -170,7 +159,7 @@ def recommend(
         typer.echo(recommend.recommend(situation).to_yaml(), nl=False)
         return 0
 
-    _end(command)
+    end(command)
 
 
 def preflight(
@@ -193,7 +182,7 @@ def preflight(
         console = Console(highlight=False)
         return preflight.show(connection, name, console, as_table=table, timeout_seconds=timeout)
 
-    _end(command)
+    end(command)
 
 
 def _talk(url: str, models: list[str], messages: list[str], console: "Console", sampling: tuple[float, int]) -> int:
@@ -215,22 +204,6 @@ def _prompt(console: "Console", models: list[str]) -> Callable[[], str]:
 
     console.print(f"{' · '.join(models)}   (/quit ends)", style="dim", markup=False)
     return lambda: console.input("[bold]› [/bold]")
-
-
-def _end(command: Callable[[], int]) -> None:
-    """Run a command to its exit code; what a user can change is told in one red line."""
-    from posttrain_cli.failure import Failure
-
-    try:
-        code = command()
-    except Failure as problem:
-        from rich.console import Console
-
-        Console(stderr=True, highlight=False).print(f"error: {problem}", style="bold red", markup=False, soft_wrap=True)
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
-    raise typer.Exit(code)
 
 
 def _stop(number: int, _frame: object) -> None:
@@ -255,6 +228,7 @@ def main() -> None:
     app.command()(estimate)
     app.command()(recommend)
     app.command()(preflight)
+    app.add_typer(env_commands.app)
     app(prog_name="kubectl posttrain")
 
 

@@ -1,4 +1,4 @@
-"""The trainer's preflight as a process of its own on this machine: the CLI itself imports none of it."""
+"""What the trainer finds without a GPU, as a process of its own on this machine: the CLI itself imports none of it."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from posttrain_api.environment_report import EnvironmentReport
 from posttrain_api.trainer_contract import Failure as TrainerFailure
 from posttrain_api.trainer_contract import PreflightReport, Report, RunConfig
 from posttrain_cli import report_table
@@ -19,10 +20,9 @@ PREFLIGHT_FILE = "preflight.json"
 
 def preflight(config: RunConfig, place: Workplace, *, python: str) -> PreflightReport | TrainerFailure:
     """What preflight finds of a run, or why it refuses it; Failure where there is no trainer to ask."""
-    run_file, message_file = place.folder / "run.json", place.folder / "report.json"
-    run_file.write_text(config.model_dump_json(exclude_none=True))
-    message_file.unlink(missing_ok=True)
-    complaints = _run([python, "-m", MODULE, *_options(run_file, message_file, place)])
+    run_file, message_file = _files(config, place)
+    options = ["--preflight", "--config", str(run_file)]
+    complaints = _run([python, "-m", MODULE, *options, *_places(message_file, place)])
     try:
         report = Report.model_validate_json(message_file.read_bytes())
     except (OSError, ValidationError) as problem:
@@ -34,10 +34,29 @@ def preflight(config: RunConfig, place: Workplace, *, python: str) -> PreflightR
     return report_table.parsed(json.loads(written.read_bytes()))
 
 
-def _options(run_file: Path, message_file: Path, place: Workplace) -> list[str]:
+def environment_test(config: RunConfig, place: Workplace, *, python: str, with_model: bool) -> EnvironmentReport:
+    """What is found of a run's environment, with the base model only where that is here; Failure where there is no
+    trainer to ask."""
+    run_file, report_file = _files(config, place)
+    options = ["--test-environment", str(run_file), *(["--with-model"] if with_model else [])]
+    complaints = _run([python, "-m", MODULE, *options, *_places(report_file, place)])
+    try:
+        return EnvironmentReport.model_validate_json(report_file.read_bytes())
+    except (OSError, ValidationError) as problem:
+        raise Failure(_without_report(complaints, python)) from problem
+
+
+def _files(config: RunConfig, place: Workplace) -> tuple[Path, Path]:
+    """The run as a file, and where its report is written."""
+    run_file, message_file = place.folder / "run.json", place.folder / "report.json"
+    run_file.write_text(config.model_dump_json(exclude_none=True))
+    message_file.unlink(missing_ok=True)
+    return run_file, message_file
+
+
+def _places(message_file: Path, place: Workplace) -> list[str]:
     roots = {"--claims-root": place.claims, "--config-maps-root": place.config_maps, "--image-root": place.image}
-    places = [str(part) for root in roots.items() for part in root]
-    return ["--preflight", "--config", str(run_file), "--termination-message", str(message_file), *places]
+    return ["--termination-message", str(message_file), *(str(part) for root in roots.items() for part in root)]
 
 
 def _run(command: list[str]) -> str:

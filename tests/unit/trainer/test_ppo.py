@@ -23,7 +23,8 @@ from posttrain_trainer.progress import Progress
 from posttrain_trainer.refusal import Stop, Stopped
 from posttrain_trainer.rl import rollouts
 from posttrain_trainer.rl.actor_critic import ActorCritic, Read
-from posttrain_trainer.rl.samples import Sample
+from posttrain_trainer.rl.samples import Sample, Scored
+from posttrain_trainer.scoring import Scores
 
 ROWS = [{"prompt": f"{'Please. ' * (number % 3)}Say {number}", "gold": "7"} for number in range(24)]
 SHORT: dict[str, Any] = {"rewards": [{"builtin": "length", "maxCharacters": 4}], "allowNoSignal": True}
@@ -144,6 +145,17 @@ def expected(found: ActorCritic, one: Sample, temperature: float) -> tuple[torch
     spread = torch.distributions.Categorical(logits=output.logits[0, begin:-1] / temperature)
     values = found.value_head(output.hidden_states[-1][0, begin:-1])[:, 0]
     return spread.log_prob(torch.tensor(one.token_ids)), spread.entropy(), values
+
+
+def test_an_answer_of_which_the_rewards_say_nothing_is_left_out(base: Path, tmp_path: Path) -> None:
+    run = job(base, tmp_path)
+    found = networks(run)
+    given = answers(run, found.policy)
+    scored = [Scored(one, Scores({}, None if place % 2 else float(place), None)) for place, one in enumerate(given)]
+    seen = ppo.judged(scored, found)
+    assert {one.score: one.sample for one in seen} == {0.0: given[0], 2.0: given[2], 4.0: given[4]}
+    assert [len(one.old) for one in seen] == [len(one.sample.token_ids) for one in seen]
+    assert ppo.experiences(ppo.judged(scored[1:2], found), Ppo(), 0.05) == []
 
 
 TUNINGS = [

@@ -73,6 +73,22 @@ class Experience:
     """By how much that was more than expected, whitened over all answers of the generation."""
 
 
+def judged(scored: Sequence[Scored], networks: ActorCritic) -> list[Seen]:
+    """Answers as the models see them now; without those of which the rewards say nothing."""
+    usable = [one for one in scored if one.scores.total is not None]
+    return [one for part in networks.parts(usable) for one in _judged(part, networks)]
+
+
+def _judged(scored: Sequence[Scored], networks: ActorCritic) -> Iterator[Seen]:
+    samples = [one.sample for one in scored]
+    with torch.no_grad():
+        read, reference = networks.read(samples), networks.reference(samples)
+    lengths = [len(sample.token_ids) for sample in samples]
+    parts = (read.log_probabilities, reference, read.values, read.entropies)
+    for one, *tensors in zip(scored, *(part.split(lengths) for part in parts), strict=True):
+        yield Seen(one.sample, one.scores.total or 0.0, *tensors)
+
+
 def experiences(seen: Sequence[Seen], chosen: Ppo, beta: float) -> list[Experience]:
     """What is to be learned from the answers of a generation."""
     if not seen:
@@ -173,8 +189,7 @@ class _Loop:
         if self._job.monitor is not None:
             self._job.monitor.generated(policy, found.scored, found.metrics)
         began = time.perf_counter()
-        usable = [one for one in found.scored if one.scores.total is not None]
-        seen = [one for part in self._networks.parts(usable) for one in self._seen(part)]
+        seen = judged(found.scored, self._networks)
         given = experiences(seen, self._chosen, self._beta)
         metrics = {
             **found.metrics,
@@ -184,15 +199,6 @@ class _Loop:
             "trainingSeconds": time.perf_counter() - began,
         }
         return given, metrics | {name: (metrics[name] or 0.0) / self._num_steps for name in _SECONDS}
-
-    def _seen(self, scored: Sequence[Scored]) -> list[Seen]:
-        samples = [one.sample for one in scored]
-        with torch.no_grad():
-            read, reference = self._networks.read(samples), self._networks.reference(samples)
-        lengths = [len(sample.token_ids) for sample in samples]
-        parts = (read.log_probabilities, reference, read.values, read.entropies)
-        found = zip(scored, *(part.split(lengths) for part in parts), strict=True)
-        return [Seen(one.sample, one.scores.total or 0.0, *tensors) for one, *tensors in found]
 
     def _adapt(self, seen: Sequence[Seen]) -> Metrics:
         """Sets beta for the next generation where the divergence has a target."""

@@ -113,6 +113,23 @@ def test_what_was_rewarded_is_answered(told: Namespace):
     assert right["told"] > right["base"], right
 
 
+def test_vllm_beside_the_trainer_answers_with_the_adapter_of_each_step(told: Namespace):
+    (manifest,) = (one for one in yaml.safe_load_all(FILE.read_text()) if one["metadata"]["name"] == "told-grpo")
+    manifest["metadata"]["name"] = "served-grpo"
+    manifest["spec"]["grpo"]["rollout"] = {"mode": "server", "serverGpus": 0}
+    manifest["spec"]["hyperparameters"]["maxSteps"] = 3
+    told.apply({**manifest, "spec": {**manifest["spec"], "preflight": "Skip", "evaluation": {"metrics": ["reward"]}}})
+
+    run = told.wait_for("TrainingRun", "served-grpo", is_over, within=300, what="over")
+
+    assert has_condition("Ready", "True")(run), run["status"]
+    assert run["status"]["progress"]["totalSteps"] == 3
+    assert abs(run["status"]["metrics"]["samplingMismatch"]) < 0.01
+    (pod,) = told.list("Pod", "posttrain.dev/training-run=served-grpo")
+    restarts = {status["name"]: status["restartCount"] for status in pod["status"]["initContainerStatuses"]}
+    assert restarts == {"rewards": 0, "rollout": 0}
+
+
 def _ask(client: openai.OpenAI, model: str, row: Row) -> str:
     messages: list[Any] = [{"role": "user", "content": row.question}]
     made = client.chat.completions.create(model=model, messages=messages, temperature=0, max_tokens=24)

@@ -101,9 +101,9 @@ def test_a_module_imports_its_neighbours_and_packages_of_the_image(apart: Apart,
 
 
 MISTAKES = {
-    "no module": ("", "other:score", "there is no other.py, but rewards.py"),
-    "no function": ("def scores(): pass", "rewards:score", "no function or class score in rewards.py, it has: scores"),
-    "no function at all": ("score = 3", "rewards:score", "rewards:score is 3: name a function or a class"),
+    "no module": ("", "other:score", "is not there: there is no other.py, but rewards.py"),
+    "no function": ("def scores(): pass", "rewards:score", "is not there: rewards.py has no score, but scores"),
+    "no function at all": ("score = 3", "rewards:score", "is 3: name a function or a class"),
     "a syntax error": ("def score(:", "rewards:score", "raised SyntaxError: invalid syntax (rewards.py, line 1)"),
     "a package that is not there": (
         "import nowhere",
@@ -140,7 +140,9 @@ def test_a_mistake_is_named_with_its_line(
 
 def test_a_module_with_the_name_of_another_is_refused(apart: Apart, tmp_path: Path) -> None:
     module(tmp_path, "def score(): return [1, 1]", "json.py")
-    with pytest.raises(CallFailed, match=r"^module json is another one, of Python or a package: give the file another"):
+    with pytest.raises(
+        CallFailed, match="^is not there: json is a module of Python or a package, so give the file another name$"
+    ):
         apart.score(tmp_path, "json:score", ANSWERS, LIMITS)
 
 

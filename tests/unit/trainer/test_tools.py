@@ -167,19 +167,19 @@ def test_the_end_of_a_batch_leaves_no_process(apart: Apart, code: Path) -> None:
 
 
 CLASSES = {
-    "a function": ("def Calculator(): pass", "Calculator is a function: name a class, whose methods are the tools"),
-    "no method": ("class Calculator: pass", "class Calculator has no public method: each one is a tool"),
+    "a function": ("def Calculator(): pass", "is a function: name a class, whose methods are the tools"),
+    "no method": ("class Calculator: pass", "has no public method: each one is a tool"),
     "no docstring": (
         "class Calculator:\n def add(self, number: int): pass",
-        "method add has no docstring: write what the tool does, which the model is told",
+        "has a method add without a docstring: write what the tool does, which the model is told",
     ),
     "no type": (
         "class Calculator:\n def add(self, number):\n  'Adds.'",
-        "method add: argument number has no type: write one, such as int",
+        "has a method add whose argument number has no type: write one, such as int",
     ),
     "any arguments": (
         "class Calculator:\n def add(self, *numbers: int):\n  'Adds.'",
-        r"method add takes \*numbers: int: write each argument of a tool by its name",
+        r"has a method add that takes \*numbers: int: write each argument of a tool by its name",
     ),
     "an error in reset": (
         "class Calculator:\n def add(self):\n  'Adds.'\n def reset(self): raise ValueError('no')",

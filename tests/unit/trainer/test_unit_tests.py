@@ -50,14 +50,6 @@ CHEATS = {
         'import os\nbody = b\'{"nonce": "0", "passed": true}\'\ndef double(n):\n for fd in range(3, 64):\n  try:\n'
         "   os.write(fd, len(body).to_bytes(8, 'big') + body)\n  except OSError: pass\n os._exit(0)"
     ),
-    "it patches builtins": (
-        "import builtins\nbuiltins.AssertionError = type('Quiet', (SystemExit,), {})\n"
-        "builtins.isinstance = lambda *_: True\nbuiltins.__build_class__ = None\ndef double(n): return None"
-    ),
-    "it jumps over the assertion": (
-        "import sys\ndef tracer(frame, event, argument):\n frame.f_trace_lines = True\n return tracer\n"
-        "sys.settrace(tracer)\ndef double(n): return None"
-    ),
     "it has read the tests": (
         "import gc\nfound = [o for o in gc.get_objects() if type(o) is dict and 'assert' in str(o.get('test'))]\n"
         "def double(n): return {2: 4, 3: 6, 0: 0}[n] if found else None"
@@ -71,6 +63,22 @@ CHEATS = {
 def test_an_answer_that_cheats_passes_nothing(apart: Apart, answer: str) -> None:
     limits = BRIEF if "while True" in answer else LIMITS
     assert apart.unit_tests([answer], [TESTS], limits) == [0.0]
+
+
+PATCHES = {
+    "builtins": ("import builtins\nbuiltins.sum = lambda _: 3", "assert sum([1, 1]) == 3"),
+    "a new builtin": ("import builtins\nbuiltins.double = lambda n: 2 * n", "assert double(2) == 4"),
+    "a trace function that jumps": (
+        "import sys\ndef trace(frame, event, _):\n if frame.f_lineno == 2: frame.f_lineno = 3\n return trace\n"
+        "sys.settrace(trace)",
+        "for n in (1, 2):\n    assert n == 3\n    done = n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "tests"), PATCHES.values(), ids=PATCHES)
+def test_what_an_answer_patches_is_undone_before_its_tests(apart: Apart, answer: str, tests: str) -> None:
+    assert apart.unit_tests([answer], [tests], LIMITS) == [0.0]
 
 
 def test_what_passed_before_the_end_counts(apart: Apart) -> None:

@@ -31,12 +31,12 @@ def load(folder: Path, entrypoint: str) -> Any:
     _check_file(folder, module_name)
     module = importlib.import_module(module_name)
     if not Path(module.__file__ or "/").is_relative_to(folder):
-        raise Wrong(f"module {module_name} is another one, of Python or a package: give the file another name")
+        raise Wrong(f"is not there: {module_name} is a module of Python or a package, so give the file another name")
     if name not in vars(module):
-        raise Wrong(f"no function or class {name} in {module_name}.py, it has: {_own_names(module)}")
+        raise Wrong(f"is not there: {module_name}.py has no {name}, but {_own_names(module)}")
     found = vars(module)[name]
     if not callable(found):
-        raise Wrong(f"{entrypoint} is {reprlib.repr(found)}: name a function or a class")
+        raise Wrong(f"is {reprlib.repr(found)}: name a function or a class")
     return found
 
 
@@ -96,9 +96,9 @@ def _check_file(folder: Path, module_name: str) -> None:
     if path.with_name(f"{path.name}.py").is_file() or (path / "__init__.py").is_file():
         return
     if not folder.is_dir():
-        raise Wrong(f"there is no folder {folder}")
+        raise Wrong(f"is not there: there is no folder {folder}")
     there = sorted(str(found.relative_to(folder)) for found in folder.glob("*.py"))
-    raise Wrong(f"there is no {module_name}.py, but {', '.join(there) or 'no module at all'}")
+    raise Wrong(f"is not there: there is no {module_name}.py, but {', '.join(there) or 'no module at all'}")
 
 
 def _own_names(module: ModuleType) -> str:
@@ -107,7 +107,7 @@ def _own_names(module: ModuleType) -> str:
         for name, value in vars(module).items()
         if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     ]
-    return ", ".join(own) or "none"
+    return ", ".join(own) or "nothing that can be called"
 
 
 def _is_named(parameter: inspect.Parameter) -> bool:

@@ -73,7 +73,7 @@ def of(found: type) -> dict[str, Method]:
         if not name.startswith("_") and name not in NOT_TOOLS
     }
     if not functions:
-        raise Wrong(f"class {found.__name__} has no public method: each one is a tool")
+        raise Wrong("has no public method: each one is a tool")
     return {name: _method(name, value) for name, value in functions.items()}
 
 
@@ -93,14 +93,14 @@ def _method(name: str, function: Callable[..., Any]) -> Method:
 
     text = inspect.getdoc(function)
     if not text:
-        raise Wrong(f"method {name} has no docstring: write what the tool does, which the model is told")
+        raise Wrong(f"has a method {name} without a docstring: write what the tool does, which the model is told")
     hints = typing.get_type_hints(function)
     parameters = list(inspect.signature(function).parameters.values())[1:]
     for parameter in parameters:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise Wrong(f"method {name} takes {parameter}: write each argument of a tool by its name")
+            raise Wrong(f"has a method {name} that takes {parameter}: write each argument of a tool by its name")
         if parameter.name not in hints:
-            raise Wrong(f"method {name}: argument {parameter.name} has no type: write one, such as int")
+            raise Wrong(f"has a method {name} whose argument {parameter.name} has no type: write one, such as int")
     about = _about(text)
     return Method(
         name,

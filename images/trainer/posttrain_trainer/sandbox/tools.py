@@ -39,7 +39,7 @@ class Instances:
 
     def __init__(self, found: Any) -> None:
         if not isinstance(found, type):
-            raise Wrong(f"{found.__name__} is a function: name a class, whose methods are the tools")
+            raise Wrong("is a function: name a class, whose methods are the tools")
         self._class, self._methods, self._all = found, methods.of(found), list[Any]()
 
     def described(self) -> list[dict[str, Any]]:

@@ -141,7 +141,7 @@ def test_a_mistake_is_named_with_its_line(
 def test_a_module_with_the_name_of_another_is_refused(apart: Apart, tmp_path: Path) -> None:
     module(tmp_path, "def score(): return [1, 1]", "json.py")
     with pytest.raises(
-        CallFailed, match="^is not there: json is a module of Python or a package, so give the file another name$"
+        CallFailed, match=r"^is not there: json is a module of Python or a package, so give the file another name$"
     ):
         apart.score(tmp_path, "json:score", ANSWERS, LIMITS)
 

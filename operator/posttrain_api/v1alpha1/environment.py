@@ -167,13 +167,15 @@ class Reward(Model):
     """Its name in metrics; left out: the builtin, the function's name, model or http."""
     builtin: Builtin | None = None
     """exact: 1 where the answer is the gold answer to the letter, surrounding space aside, else 0. numeric: 1 where the
-    last number in the answer equals the last number in the gold answer, else 0. regex: 1 where all of the answer
-    matches the pattern. json_schema: 1 where the answer is JSON that fits jsonSchema, or the row's column schema.
+    last number in the answer equals the last number in the gold answer, else 0. regex: 1 where all of the answer,
+    surrounding space aside, matches the pattern. json_schema: 1 where the answer, or its one block of JSON, fits
+    jsonSchema, or the row's column schema.
     gsm8k: 0.1 for one <answer>...</answer>, and 1.0 more where the number in it is the last number of the gold answer.
-    boxed: 1 where \\boxed{...} is mathematically equal to the gold answer. tool_call: 1 where the calls in the answer
-    are those of the gold answer, by name and arguments. length: 1 up to maxCharacters, and less the longer the answer
-    is. repetition: the share of four-word sequences that occurred before, below 0. unit_tests: share of the row's
-    column tests, Python statements, that pass after the answer's code. verifier: what dataset.package says of it."""
+    boxed: 1 where the last \\boxed{...} is mathematically equal to the gold answer. tool_call: 1 where the calls in
+    the answer are those of the gold answer, by name and arguments and in their order. length: 1 up to maxCharacters,
+    falling to 0 at twice as many. repetition: the share of four-word sequences that occurred before, below 0.
+    unit_tests: share of the row's column tests, Python statements, that pass after the answer's code. verifier: what
+    dataset.package says of it."""
     pattern: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """With regex: what the whole answer must match."""
     json_schema: Annotated[dict[str, Any], AnyJson] | None = None
@@ -243,8 +245,8 @@ class Environment(Model):
     """What the model may do before it answers, for grpo."""
     answer_format: Annotated[str, Field(max_length=1024, pattern=r"^[^{}]*\{gold\}[^{}]*$")] | None = None
     """How a right answer is written, with {gold} for what a row gives as `gold`, such as <answer>{gold}</answer>; left
-    out: as it is. What sft teaches, and what the rewards are tried with before a GPU is taken. A row's `completion` is
-    a whole answer already."""
+    out: as the first of gsm8k and boxed among the rewards that teach wants it, else as it is. What sft teaches, and
+    what the rewards are tried with before a GPU is taken. A row's `completion` is a whole answer already."""
     system_prompt: Annotated[str, Field(min_length=1, max_length=16384)] | None = None
     """System message put before every conversation that has none."""
     chat_template: ChatTemplate | None = None

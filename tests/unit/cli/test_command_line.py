@@ -42,6 +42,9 @@ def start(tmp_path: Path) -> Start:
         ["estimate", "--help"],
         ["recommend", "--help"],
         ["preflight", "--help"],
+        ["env", "--help"],
+        ["env", "test", "--help"],
+        ["env", "init", "--help"],
     ],
     ids=" ".join,
 )
@@ -53,9 +56,10 @@ def test_help_is_instant(start: Start, arguments: list[str]):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
 
 
-def test_help_imports_nothing_heavy():
+@pytest.mark.parametrize("command", ["chat", "env"])
+def test_help_imports_nothing_heavy(command: str):
     program = (
-        "import sys; from posttrain_cli.__main__ import main; sys.argv[1:] = ['chat', '--help']\n"
+        f"import sys; from posttrain_cli.__main__ import main; sys.argv[1:] = ['{command}', '--help']\n"
         "try: main()\n"
         "except SystemExit: print('loaded:', *{'kubernetes', 'openai', 'posttrain_api', 'yaml'} & set(sys.modules))"
     )
@@ -100,6 +104,16 @@ def test_recommend_asks_nothing_that_an_option_says(start: Start):
     output, said = start("recommend", *options, "--teacher", "file:///t").communicate()
     assert said == ""
     assert yaml.safe_load(output)["spec"]["distill"] == {"teacher": {"uri": "file:///t"}}
+
+
+def test_env_init_writes_where_it_is_called(start: Start, tmp_path: Path):
+    process = start("env", "init", "sums", "--kind", "json", cwd=tmp_path)
+    output, said = process.communicate()
+    assert (output.splitlines()[-1], said) == ("next: kubectl posttrain env test -f sums/run.yaml", "")
+    process = start("env", "test", "-f", "sums/run.yaml", "--python", "/no/such/python", cwd=tmp_path)
+    output, said = process.communicate()
+    assert "--python /no/such/python: cannot be started" in output
+    assert (process.returncode, said) == (1, "")
 
 
 def test_watch_ends_with_its_verdict(start: Start, tmp_path: Path):

@@ -64,8 +64,9 @@ def steps_of(config: RunConfig, places: Places) -> Finding | None:
 def _repeated(found: Rows, config: RunConfig) -> list[str]:
     """What there is to say of rows that are there more than once; a package makes some now and then."""
     count = len(found.rows) - len({split.content_digest(row) for row in found.rows})
-    is_generated = config.recipe.environment.dataset.package is not None
-    return [] if count == 0 or is_generated else [f"{count:,} of them repeat another: remove these"]
+    if count == 0 or config.recipe.environment.dataset.package is not None:
+        return []
+    return ["1 of them repeats another: remove it" if count == 1 else f"{count:,} of them repeat others: remove them"]
 
 
 def _shown(row: Row) -> list[str]:

@@ -31,6 +31,10 @@ class Keeper(TrainerCallback):
         self._own: set[str] = set()
         """Digests that were not there before this training: nothing else is ever removed."""
 
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Go on with the steps that an earlier start of this training has published."""
+        self._steps = [found for found in self._job.progress.checkpoints if found.name.startswith("step-")]
+
     def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         is_last = state.global_step >= state.max_steps
         if not self._is_due(state.global_step, is_last=is_last):

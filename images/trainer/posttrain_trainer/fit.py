@@ -39,10 +39,10 @@ OWN = "posttrain/"
 """What the name of a metric begins with that is ours already."""
 
 
-def run(build: Callable[[str], Trainer], job: Job) -> Any:
+def run(build: Callable[[str], Trainer], job: Job, train: Callable[[Any], Any] = Trainer.train) -> Any:
     """Train with the trainer that `build` makes for a folder of its own; returns the trained model in evaluation mode.
 
-    Refused where the training diverges, Stopped on SIGTERM.
+    `train`: what lets it train. Refused where the training diverges, Stopped on SIGTERM.
     """
     with tempfile.TemporaryDirectory(prefix="posttrain-") as folder:
         training = build(folder)
@@ -50,7 +50,7 @@ def run(build: Callable[[str], Trainer], job: Job) -> Any:
         for callback in watchers(job):
             training.add_callback(callback)
         with output_layer.on_learned_tokens():
-            training.train()
+            train(training)
     return ended(training.model, job)
 
 

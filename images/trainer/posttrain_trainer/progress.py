@@ -62,9 +62,13 @@ class Progress:
         self._update(stage=stage, eta_seconds=None, tokens_per_second=None)
         say(stage)
 
+    def resume(self, history: list[dict[str, Any]]) -> None:
+        """An earlier start has taken these steps."""
+        self.history = history
+
     def begin_training(self, *, total_steps: int) -> None:
-        """The first step begins."""
-        self._began = self._clock()
+        """The first step begins, or the one after those that an earlier start has taken."""
+        self._began = self._clock() - (self.history[-1]["seconds"] if self.history else 0.0)
         self._update(total_steps=total_steps)
 
     def step(self, step: int, *, epoch: float, tokens: int, metrics: Metrics) -> None:

@@ -29,7 +29,7 @@ unless said otherwise."""
 
 def train(model: Any, job: Job) -> Any:
     """Train a tuned model on its own answers to a task's prompts; returns it in evaluation mode."""
-    return fit.run(lambda folder: trainer(model, job, folder), job)
+    return fit.run(lambda folder: trainer(model, job, folder), job, own_answers.train)
 
 
 def trainer(model: Any, job: Job, folder: str) -> GRPOTrainer:
@@ -51,6 +51,13 @@ def knobs(chosen: Grpo) -> dict[str, Any]:
 
 class _Trainer(OwnAnswers, GRPOTrainer):
     """TRL's trainer, whose answers are ours."""
+
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        """With a mask of what the model wrote itself, where its tools said the rest."""
+        ids, answers, _, *others = super()._generate(prompts)
+        owns = [one.sample.own for one in self._scored]
+        masks = None if None in owns else [list(own) for own in owns]
+        return ids, answers, masks, *others
 
     def _generate_single_turn(self, *_: Any, **__: Any) -> tuple[list[list[int]], list[list[float]]]:
         return self._completions, [list(one.sample.log_probabilities) for one in self._scored]

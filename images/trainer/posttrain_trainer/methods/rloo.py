@@ -12,7 +12,7 @@ from posttrain_trainer.rl.own_answers import OwnAnswers
 
 def train(model: Any, job: Job) -> Any:
     """Train a tuned model on its own answers to a task's prompts; returns it in evaluation mode."""
-    return fit.run(lambda folder: trainer(model, job, folder), job)
+    return fit.run(lambda folder: trainer(model, job, folder), job, own_answers.train)
 
 
 def trainer(model: Any, job: Job, folder: str) -> RLOOTrainer:

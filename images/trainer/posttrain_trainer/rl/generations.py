@@ -65,12 +65,13 @@ class Generations:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs, as JSON."""
-        return {"number": self._number, "lessons": self.lessons.state()}
+        return {"number": self._number, "lessons": self.lessons.state(), "judge": self._judge.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where another was."""
         self._number = state["number"]
         self.lessons.restore(state["lessons"])
+        self._judge.restore(state["judge"])
 
     @property
     def _rounds(self) -> int:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import TrainerCallback
@@ -14,7 +14,7 @@ from posttrain_trainer.progress import Progress, say
 from posttrain_trainer.rl import health
 from posttrain_trainer.rl.best_weights import BestWeights
 from posttrain_trainer.rl.probe import Probe
-from posttrain_trainer.rl.samples import Scored
+from posttrain_trainer.rl.samples import Sample, Scored
 
 _MAX_PROBES = 50
 """Steps of a training at which the distance from the start is measured, at most."""
@@ -51,12 +51,19 @@ class Monitor(TrainerCallback):
         self._last_broken: dict[str, int] = {}
         progress.diagnosed([])
 
+    def begin(self, start: Any, samples: Sequence[Sample]) -> None:
+        """The model as it is before the first step, and what it has answered."""
+        self._probe = Probe(start, samples, pad=self._pad, precision=self._precision)
+
+    def resume(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """An earlier start of this training has taken these steps."""
+        self._history = [dict(step) for step in history]
+
     def generated(self, model: Any, scored: Sequence[Scored], shown: Metrics) -> None:
         """The model, as it is now, has given these answers, which the next steps learn from; `shown`: what its answers
         show, under our names."""
         if self._probe is None:
-            samples = [one.sample for one in scored]
-            self._probe = Probe(model, samples, pad=self._pad, precision=self._precision)
+            self.begin(model, [one.sample for one in scored])
         self._model = model
         self._shown = {"entropy": _surprise(scored)} | {
             name: value for name, value in shown.items() if not name.endswith(_SPENT)

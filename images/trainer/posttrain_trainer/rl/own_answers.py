@@ -18,6 +18,7 @@ from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
 from posttrain_trainer.rl import colocation, rollouts
 from posttrain_trainer.rl.generations import Generation, Generations
+from posttrain_trainer.rl.resumption import Resumption
 from posttrain_trainer.rl.samples import Sample
 
 SAMPLING = "sampling_per_token_logps"
@@ -40,6 +41,12 @@ def arguments(job: Job, folder: str) -> dict[str, Any]:
         "shuffle_dataset": False,
         **colocation.arguments(job),
     }
+
+
+def train(training: Any) -> None:
+    """Let such a trainer train, from where an earlier start was."""
+    training.add_callback(training.resumption)
+    training.resumption.train(training)
 
 
 def total_score(**_: Any) -> Sequence[float]:
@@ -67,6 +74,7 @@ class OwnAnswers(Trainer):
         # Whatever engine answered, TRL then corrects for what it makes of the same weights.
         self.use_vllm = self.use_vllm or rollouts.settings(job).rollout.mode == "server"
         self.add_callback(_Clock(self))
+        self.resumption = Resumption(job, self._generations)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """A new generation as TRL's tensors; of the inputs only their number counts."""

@@ -49,7 +49,10 @@ class Signal:
 def check(model: Any, job: Job, *, clock: Callable[[], float] = time.monotonic) -> None:
     """Refused where the start model answers nothing rightly, or everything, unless the recipe allows it."""
     job.progress.enter("Sampling")
-    found = measured(sampled(model, job, clock=clock), job)
+    answers = sampled(model, job, clock=clock)
+    if job.monitor is not None:
+        job.monitor.begin(model, [one.sample for one in answers])
+    found = measured(answers, job)
     job.progress.findings["signal"] = found.findings
     why = problem(found, job)
     if why is not None and not job.recipe.environment.allow_no_signal:

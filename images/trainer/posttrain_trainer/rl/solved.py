@@ -28,6 +28,14 @@ class Judge:
         values = [value for one in scored if (value := self._value(one)) is not None]
         self._least, self._best = min([self._least, *values]), max([self._best, *values])
 
+    def state(self) -> list[float]:
+        """What `restore` needs, as JSON."""
+        return [self._least, self._best]
+
+    def restore(self, state: Sequence[float]) -> None:
+        """Go on where another was."""
+        self._least, self._best = state
+
     def is_right(self, one: Scored) -> bool:
         """Whether this is a right answer; one of which nothing is said is not."""
         value = self._value(one)

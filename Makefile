@@ -13,7 +13,7 @@ PYTHON := $(CACHE)/env/dev/bin/python
 UV := $(CACHE)/bootstrap/bin/uv
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup environments demo demo-down bench bench-learning bench-trainer cluster-up cluster-down test test-unit test-api test-e2e lint generate verify lock
+.PHONY: help setup environments demo demo-down bench bench-learning bench-rl bench-trainer cluster-up cluster-down test test-unit test-api test-e2e lint generate verify lock
 
 help:  ## List these commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 16
@@ -48,6 +48,9 @@ bench: setup  ## Measure what docs/benchmarks.md claims and print it
 
 bench-learning: setup  ## Train by every method and tuning, and print what each of them teaches (15 minutes)
 	@$(PYTHON) -m bench.learning
+
+bench-rl: setup  ## Learn from rewards by grpo, rloo and ppo, and print what each of them teaches (20 minutes)
+	@$(PYTHON) -m bench.rl
 
 bench-trainer: setup  ## Measure the trainer's speed against TRL's command line and print it (7 minutes)
 	@$(PYTHON) -m bench.trainer

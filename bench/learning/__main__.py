@@ -13,8 +13,6 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch
-
 from bench.learning import proof, quiet, table
 from bench.learning.cases import CASES, Case
 from bench.learning.proof import Change
@@ -28,16 +26,14 @@ def main() -> int:
     """Train and measure every case."""
     options = _options()
     chosen = [case for case in CASES if not options.case or case.name in options.case]
-    began, cpu = time.monotonic(), time.process_time()
+    watch = table.Stopwatch()
     with tempfile.TemporaryDirectory() as scratch, quiet.libraries():
         trainings = Trainings(Path(scratch))
         lines = [line for case in chosen for line in _lines(case, trainings, SEEDS[: options.seeds])]
-    footer = table.footer(
-        elapsed=time.monotonic() - began, cpu=time.process_time() - cpu, threads=torch.get_num_threads()
-    )
+    footer = watch.footer()
     table.show(lines, footer)
     if options.write:
-        table.write(lines, footer)
+        table.write(lines, footer, section="learning")
     return 0 if all(line.worst.margin >= 0 for line in lines) else 1
 
 

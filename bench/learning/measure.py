@@ -128,18 +128,23 @@ def divergence(model: Model, teacher: Model, rows: Sequence[Row]) -> float:
     return total / count
 
 
-@torch.inference_mode()
 def mean_sampled_score(model: Model, rows: Sequence[Row], *, samples: int, seed: int) -> float:
     """Share of right answers among those sampled at temperature 1."""
+    asked = [row for row in rows for _ in range(samples)]
+    given = sampled(model, [row.question for row in asked], seed=seed)
+    return sum(answer == row.answer for answer, row in zip(given, asked, strict=True)) / len(asked)
+
+
+@torch.inference_mode()
+def sampled(model: Model, questions: Sequence[str], *, seed: int, max_tokens: int = 20) -> list[str]:
+    """An answer to each question at temperature 1, without what ends its turn."""
     torch.manual_seed(seed)
     loaded, tokenizer = load(model)
-    asked = [_asked(tokenizer, row.question) for row in rows for _ in range(samples)]
+    asked = [_asked(tokenizer, question) for question in questions]
     inputs = tokenizer(asked, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
     ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(measure.TURN_END)]
-    made = loaded.generate(**inputs, max_new_tokens=20, do_sample=True, top_k=0, top_p=1.0, eos_token_id=ends)
-    given = tokenizer.batch_decode(made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    right = [row.answer for row in rows for _ in range(samples)]
-    return sum(answer == wanted for answer, wanted in zip(given, right, strict=True)) / len(right)
+    made = loaded.generate(**inputs, max_new_tokens=max_tokens, do_sample=True, top_k=0, top_p=1.0, eos_token_id=ends)
+    return list(tokenizer.batch_decode(made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
 def load(model: Model) -> tuple[Any, Any]:

@@ -1,17 +1,18 @@
 """The table: printed, and written between its marks in docs/benchmarks.md."""
 
 import importlib.metadata
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from bench.learning.proof import Change
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- learning: begin -->", "<!-- learning: end -->"
 HEADER = ("training", "measure", "before", "after", "change", "claimed", "seeds", "seconds of CPU")
 LIBRARIES = ("torch", "transformers", "trl", "peft", "lm-eval")
 
@@ -44,19 +45,28 @@ def show(lines: Sequence[Line], footer: str) -> None:
     console.print(footer, highlight=False)
 
 
-def write(lines: Sequence[Line], footer: str) -> None:
-    """Replace what stands between the marks."""
-    text = DOCUMENT.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
+def write(lines: Sequence[Line], footer: str, *, section: str) -> None:
+    """Replace what stands between a section's marks."""
+    begin, end = (f"<!-- {section}: {place} -->" for place in ("begin", "end"))
+    before, _, rest = DOCUMENT.read_text().partition(begin)
+    _, _, after = rest.partition(end)
     rows = [HEADER, ("---",) * len(HEADER), *(line.cells for line in lines)]
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{_markdown(rows)}\n\n{footer}\n{END}{after}")
+    DOCUMENT.write_text(f"{before}{begin}\n{_markdown(rows)}\n\n{footer}\n{end}{after}")
 
 
-def footer(*, elapsed: float, cpu: float, threads: int) -> str:
-    """How long it took, and with what."""
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
-    return f"{elapsed / 60:.0f} minutes, {cpu / 60:.0f} minutes of CPU on {threads} cores. {versions}."
+class Stopwatch:
+    """Runs from the moment it is made."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu = time.monotonic(), time.process_time()
+
+    def footer(self, libraries: Iterable[str] = LIBRARIES) -> str:
+        """How long it took, and with what."""
+        elapsed, cpu = (time.monotonic() - self._began) / 60, (time.process_time() - self._cpu) / 60
+        versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in libraries)
+        return (
+            f"{elapsed / 60:.0f} minutes, {cpu / 60:.0f} minutes of CPU on {torch.get_num_threads()} cores. {versions}."
+        )
 
 
 def _markdown(rows: Iterable[Sequence[str]]) -> str:

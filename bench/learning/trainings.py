@@ -1,8 +1,10 @@
 """Trainings of the table in this process, each made once for a seed."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.cluster import layout
@@ -46,6 +48,15 @@ class Trained:
         return measure.result(self.start, self.folder)
 
 
+def published(
+    spec: Mapping[str, Any], places: Places, *, name: str, sources: Mapping[str, Source] = MappingProxyType({})
+) -> ArtifactSummary:
+    """Trains a recipe in this process; what it published."""
+    recipe = TrainingRunSpec.model_validate(spec).recipe()
+    config = RunConfig(name=name[:40], uid="00000000-0000-4000-8000-000000000000", recipe=recipe, sources=dict(sources))
+    return training.train(config, places, Progress(name), Stop()).artifact
+
+
 class Trainings:
     """Trains cases below one folder; what a case builds on is trained before it."""
 
@@ -58,9 +69,9 @@ class Trainings:
         name = f"{case.name}-{seed}".replace(" ", "-").replace(",", "").lower()
         start = self.start(case.start, seed)
         places = Places(claims=self.scratch / "claims")
-        config = self._config(case, name, seed, start)
-        report = training.train(config, places, Progress(name), Stop())
-        return Trained(case, seed, start, places.path(report.artifact.uri), report.artifact)
+        spec, sources = self._spec(case, seed, start)
+        artifact = published(spec, places, name=name, sources=sources)
+        return Trained(case, seed, start, places.path(artifact.uri), artifact)
 
     def _start(self, name: str | None, seed: int) -> Path:
         if name is None:
@@ -74,7 +85,8 @@ class Trainings:
             return data.write(self.scratch / "data" / f"{case.data}-{case.num_rows}.jsonl", made)
         return self.trained(cases.named(case.data), seed).folder / KEPT_ROWS
 
-    def _config(self, case: Case, name: str, seed: int, start: Path) -> RunConfig:
+    def _spec(self, case: Case, seed: int, start: Path) -> tuple[dict[str, Any], dict[str, Source]]:
+        """The recipe of a case, and the results of others that it names."""
         spec: dict[str, Any] = {
             "method": case.method,
             "baseModel": {"uri": f"file://{start}", "tuned": case.start is not None},
@@ -88,9 +100,7 @@ class Trainings:
             "output": {"uri": "pvc://out"},
         }
         block, sources = self._block(case, seed)
-        recipe = TrainingRunSpec.model_validate({**spec, **block}).recipe()
-        uid = "00000000-0000-4000-8000-000000000000"
-        return RunConfig(name=name[:40], uid=uid, recipe=recipe, sources=sources)
+        return {**spec, **block}, sources
 
     def _block(self, case: Case, seed: int) -> tuple[dict[str, Any], dict[str, Source]]:
         """The block of the case's method, and the results of others that it names."""

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 STEPS = 10
 BATCH_SIZE = 16
 MAX_LENGTH = 2048
-NUM_HELD_OUT = 16
+NUM_HELD_OUT, NUM_PROMPTS = 16, 64
 VOCABULARY = 4608
 """Rows of the embedding, most of which no token of the tokenizer names: 27 % of the weights, as in Qwen2.5-0.5B."""
 LONGEST = 24
@@ -41,10 +41,16 @@ class Material:
             made = _conversations(_exchanges_of(name))
             _write(self.train(name), itertools.islice(made, STEPS * BATCH_SIZE))
             _write(self.held_out(name), itertools.islice(made, NUM_HELD_OUT))
+        _write(self.prompts, ({"prompt": _messages(row)[:1]} for row in DATES_TASK.train_rows()[:NUM_PROMPTS]))
 
     def train(self, name: Length) -> Path:
         """Rows to learn from, in a folder of their own, as TRL reads a dataset."""
         return self._folder / name / "train.jsonl"
+
+    @property
+    def prompts(self) -> Path:
+        """What is asked, in a folder of its own too."""
+        return self._folder / "prompts" / "train.jsonl"
 
     def held_out(self, name: Length) -> Path:
         """Rows that neither side learns from."""

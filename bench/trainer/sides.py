@@ -9,18 +9,46 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 from tests.cluster import layout
 
-from bench.trainer.material import BATCH_SIZE, MAX_LENGTH, STEPS, Length, Material
+from bench.trainer.material import BATCH_SIZE, MAX_LENGTH, STEPS
 from posttrain_api.trainer_contract import RunConfig
 from posttrain_api.v1alpha1.training_run import TrainingRunSpec
 
 LEARNING_RATE, RANK, ALPHA, SEED = 2e-3, 16, 32, 42
+HYPERPARAMETERS = {
+    "effectiveBatchSize": BATCH_SIZE,
+    "learningRate": LEARNING_RATE,
+    "warmupSteps": 0,
+    "maxLength": MAX_LENGTH,
+    "seed": SEED,
+}
+"""Of ours, for every method."""
+LORA = {"lora": {"rank": RANK, "alpha": ALPHA}}
+OPTIONS = {
+    "per_device_train_batch_size": BATCH_SIZE,
+    "learning_rate": LEARNING_RATE,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0,
+    "use_peft": True,
+    "lora_r": RANK,
+    "lora_alpha": ALPHA,
+    "lora_dropout": 0.0,
+    "lora_target_modules": "all-linear",
+    "max_grad_norm": 1.0,
+    "seed": SEED,
+    "use_cpu": True,
+    "bf16": False,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": "none",
+}
+"""The same for TRL."""
 _ENVIRONMENT = layout.cache() / "env" / "trainer" / "bin"
 
 
@@ -31,29 +59,15 @@ class Measured(NamedTuple):
     """From the start of the process to the end of the first step."""
     tokens_per_second: float
     """Tokens without padding, from the end of the first step to the end of the last."""
+    steps_per_minute: float
+    """Likewise."""
     tokens: int
     adapter: Path
 
 
-def ours(material: Material, rows: Length, scratch: Path) -> Measured:
+def ours(spec: Mapping[str, Any], scratch: Path) -> Measured:
     """`python -m posttrain_trainer` with our defaults for everything that TRL is not told either."""
-    spec = {
-        "method": "sft",
-        "baseModel": {"uri": f"file://{material.base}"},
-        "environment": {"dataset": {"uri": f"file://{material.train(rows)}"}},
-        "tuning": {"lora": {"rank": RANK, "alpha": ALPHA}},
-        "hyperparameters": {
-            "epochs": 1,
-            "effectiveBatchSize": BATCH_SIZE,
-            "learningRate": LEARNING_RATE,
-            "warmupSteps": 0,
-            "maxLength": MAX_LENGTH,
-            "seed": SEED,
-        },
-        "evaluation": {"dataset": {"uri": f"file://{material.held_out(rows)}"}, "metrics": ["loss"]},
-        "output": {"uri": "pvc://out"},
-    }
-    recipe = TrainingRunSpec.model_validate(spec).recipe()
+    recipe = TrainingRunSpec.model_validate({**spec, "output": {"uri": "pvc://out"}}).recipe()
     config = RunConfig(name="bench", uid="00000000-0000-4000-8000-000000000000", recipe=recipe)
     (scratch / "run.json").write_text(json.dumps(config.to_json()))
     program = [str(_ENVIRONMENT / "python"), "-m", "posttrain_trainer", "--config", str(scratch / "run.json")]
@@ -63,38 +77,10 @@ def ours(material: Material, rows: Length, scratch: Path) -> Measured:
     return _measured(times, steps, metrics.parent)
 
 
-def trl(material: Material, rows: Length, scratch: Path) -> Measured:
-    """`trl sft`."""
-    options = {
-        "model_name_or_path": material.base,
-        "dataset_name": material.train(rows).parent,
-        "output_dir": scratch / "trl",
-        "assistant_only_loss": True,
-        "num_train_epochs": 1,
-        "per_device_train_batch_size": BATCH_SIZE,
-        "learning_rate": LEARNING_RATE,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 0,
-        "max_length": MAX_LENGTH,
-        "use_peft": True,
-        "lora_r": RANK,
-        "lora_alpha": ALPHA,
-        "lora_dropout": 0.0,
-        "lora_target_modules": "all-linear",
-        "gradient_checkpointing": True,
-        "max_grad_norm": 1.0,
-        "seed": SEED,
-        "use_cpu": True,
-        "bf16": False,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-    }
-    program = [
-        str(_ENVIRONMENT / "trl"),
-        "sft",
-        *(str(part) for name, value in options.items() for part in (f"--{name}", value)),
-    ]
+def trl(method: str, options: Mapping[str, Any], scratch: Path) -> Measured:
+    """`trl <method>`."""
+    given = {**OPTIONS, **options, "output_dir": scratch / "trl"}
+    words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
     tokens: list[int] = []
 
     def is_step(line: str) -> bool:
@@ -102,12 +88,15 @@ def trl(material: Material, rows: Length, scratch: Path) -> Measured:
         tokens.extend([round(float(found[1]))] if found else [])
         return found is not None
 
-    return _measured(_times(program, is_step), tokens, scratch / "trl")
+    times = _times([str(_ENVIRONMENT / "trl"), method, *words], is_step)
+    return _measured(times, tokens, scratch / "trl")
 
 
 def _measured(times: Sequence[float], tokens: Sequence[int], adapter: Path) -> Measured:
     assert len(times) == len(tokens) == STEPS, (times, tokens)
-    return Measured(times[0], (tokens[-1] - tokens[0]) / (times[-1] - times[0]), tokens[-1], adapter)
+    seconds = times[-1] - times[0]
+    speed, pace = (tokens[-1] - tokens[0]) / seconds, 60 * (STEPS - 1) / seconds
+    return Measured(times[0], speed, pace, tokens[-1], adapter)
 
 
 def _times(program: Sequence[str], is_step: Callable[[str], bool]) -> list[float]:

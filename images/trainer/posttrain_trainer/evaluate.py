@@ -15,6 +15,7 @@ from posttrain_trainer.answers import Answer
 from posttrain_trainer.batching import batches, max_tokens, ones, padded
 from posttrain_trainer.examples import Example, Labelled, Pair, Prompt
 from posttrain_trainer.job import Job
+from posttrain_trainer.rl import conversations
 from posttrain_trainer.template import ChatFormat
 
 __all__ = ["Measurement", "batches", "finite", "labels_of", "measure", "sampled", "token_metrics"]
@@ -80,6 +81,8 @@ def _answered(
     room = _tight_room(chat, rows) if "exactMatch" in metrics else 0
     if set(metrics) & GENERATED != {"exactMatch"}:
         room = max(room, longest)
+    if job.recipe.environment.tools is not None:
+        return conversations.greedy(model, job, rows, room=max(room, longest), between=between)
     return answers.generated(model, chat, [row.token_ids for row in rows], room=room, between=between)
 
 

@@ -24,7 +24,7 @@ from posttrain_trainer import (
 from posttrain_trainer.examples import Example, Prompt
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
-from posttrain_trainer.rewards import check
+from posttrain_trainer.rewards import check, tools
 from posttrain_trainer.rewards.check import Line
 from posttrain_trainer.rl import shape
 from posttrain_trainer.scoring import Scorer
@@ -45,6 +45,8 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     prepared = task.prepare(config, places, stop)
     measurable.check(recipe, prepared)
     shape.check(recipe, prepared)
+    if recipe.environment.tools is not None:
+        tools.check(recipe.environment.tools, places, prepared.chat)
     harness.check(recipe.evaluation.lm_eval, recipe.evaluation.metrics, places)
     adapters.check(config, places, prepared.base)
     rewards, doubts = _rewards(config, places, prepared)

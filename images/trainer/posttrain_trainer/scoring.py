@@ -2,7 +2,8 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import RunConfig
@@ -23,6 +24,8 @@ Said = float | RewardFailed | None
 """What a reward says of an answer: a score, nothing, or that it failed."""
 Scoring = Callable[[Sequence[Answered]], Sequence[Said]]
 """One reward, ready to score."""
+TOOLS = "tools"
+"""What the score of environment.tools is called among the rewards."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,13 @@ class Scores:
     """The mean of those with role success; None where none of them says anything."""
     failed: Mapping[str, str] = field(default_factory=dict)
     """Name of a reward that failed -> why. The total is None where it teaches."""
+
+    def plus(self, name: str, score: float | None) -> Self:
+        """The same with one more part that teaches; itself where that says nothing."""
+        if score is None:
+            return self
+        total = None if self.failed else (self.total or 0.0) + score
+        return replace(self, each={**self.each, name: score}, total=total)
 
 
 class Scorer:
@@ -57,6 +67,16 @@ class Scorer:
                 self._scoring[name] = self._scoring_of(name, place, config, places)
             elif device is not None:
                 self._scoring[name] = _by_model(config, f"environment.rewards.{place}", places, device)
+
+    @property
+    def apart(self) -> Apart:
+        """Where code runs that is not ours."""
+        return self._apart
+
+    def with_tools(self, found: Sequence[Scores], earned: Sequence[float | RewardFailed | None]) -> list[Scores]:
+        """The scores with what environment.tools say of each answer; RewardFailed where they fail too often."""
+        borne = self._patience.borne(TOOLS, earned)
+        return [scores.plus(TOOLS, score) for scores, score in zip(found, borne, strict=True)]
 
     def is_there(self, name: str) -> bool:
         """Whether it scores here: reward models may be left out."""

@@ -21,6 +21,7 @@ from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.publication import Publication
 from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.rewards import tools
 from posttrain_trainer.rl import colocation, shape, signal
 
 _LEARN: Mapping[str, Callable[[Any, Job], Any]] = {
@@ -69,6 +70,8 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
     before = _measured("before", bare, job)
     if recipe.method in RL:
         colocation.check(job)
+        if recipe.environment.tools is not None:
+            tools.check(recipe.environment.tools, places, prepared.chat)
         signal.check(bare, job)
     progress.enter("Training")
     tuned = tuning.applied(bare, job)

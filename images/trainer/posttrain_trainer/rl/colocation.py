@@ -37,6 +37,8 @@ def _why_not(job: Job) -> str | None:
         return "needs a GPU: write transformers, which answers with the weights that are trained, or resources.gpus: 1"
     if importlib.util.find_spec("vllm") is None:
         return "needs vLLM, which this image has not: write transformers or server, or name another podTemplate.image"
+    if job.recipe.environment.tools is not None:
+        return "cannot call environment.tools: write transformers or server"
     if job.recipe.method == "ppo":
         return "works with grpo and rloo: write transformers or server"
     if tuning.lora is not None and tuning.lora.quantization == "nf4":

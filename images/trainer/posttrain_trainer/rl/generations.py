@@ -16,6 +16,7 @@ from posttrain_trainer.rl import measures, overlong, rollouts
 from posttrain_trainer.rl.curriculum import Lessons
 from posttrain_trainer.rl.samples import Sample, Scored
 from posttrain_trainer.rl.solved import Judge
+from posttrain_trainer.scoring import Scores
 
 Group = Sequence[Scored]
 """The answers to one prompt."""
@@ -114,8 +115,17 @@ class Generations:
 
 def scored(job: Job, samples: Sequence[Sample]) -> list[Scored]:
     """Answers with what the rewards say of them, asked once for all, and what is taken off for their length."""
-    scores = job.scorer.score([(sample.prompt, sample.text) for sample in samples])
-    return list(overlong.punished(rollouts.settings(job), map(Scored, samples, scores)))
+    return list(overlong.punished(rollouts.settings(job), map(Scored, samples, _scores(job, samples))))
+
+
+def _scores(job: Job, samples: Sequence[Sample]) -> list[Scores]:
+    if job.recipe.environment.tools is None:
+        return job.scorer.score([(sample.prompt, sample.text) for sample in samples])
+    # Tools that go away take all answers with them.
+    is_lost = any(sample.lost for sample in samples)
+    nothing = [Scores({}, None, None)] * len(samples)
+    found = nothing if is_lost else job.scorer.score([(sample.prompt, sample.text) for sample in samples])
+    return job.scorer.with_tools(found, [sample.lost or sample.earned for sample in samples])
 
 
 def _together(groups: Sequence[Group]) -> list[Scored]:

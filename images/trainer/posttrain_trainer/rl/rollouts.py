@@ -3,6 +3,7 @@
 `transformers` answers with the weights that are trained, in the trainer's own process; `server` with vLLM beside it.
 """
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,9 @@ from posttrain_api.v1alpha1.methods import Grpo, Ppo, Rloo
 from posttrain_trainer import batching
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
+from posttrain_trainer.rl import conversations
+from posttrain_trainer.rl.conversations import Ask
+from posttrain_trainer.rl.engine import Answer
 from posttrain_trainer.rl.samples import Sample
 from posttrain_trainer.template import ChatFormat
 
@@ -41,38 +45,51 @@ def answered(
     `between` is called after each part.
     """
     chosen, chat = settings(job), job.task.chat
-    if chosen.rollout.mode == "server":
-        return _by_engine(model, job, prompts, seed=seed, version=version)
-    found: dict[int, Sample] = {}
-    parts = batching.batches(
-        list(enumerate(prompts)),
-        lambda item: len(item[1].token_ids) + chosen.max_completion_tokens,
-        batching.MAX_TOKENS,
-    )
-    with _answering(model, job, seed) as base:
-        for part in parts:
-            asked = [prompt for _, prompt in part]
-            given = _generated(base, chat, [list(prompt.token_ids) for prompt in asked], chosen)
-            for (place, prompt), (tokens, scores) in zip(part, given, strict=True):
-                found[place] = sample(chat, prompt, tokens, scores, version)
-            between()
-    return [found[place] for place in range(len(prompts))]
+    room = chosen.max_completion_tokens
+    with _asking(model, job, seed=seed, version=version, between=between) as ask:
+        if job.recipe.environment.tools is not None:
+            return conversations.answered(ask, job, prompts, room=room, version=version)
+        given = ask([prompt.token_ids for prompt in prompts], room)
+    return [sample(chat, prompt, *answer, version) for prompt, answer in zip(prompts, given, strict=True)]
 
 
-def _by_engine(model: Any, job: Job, prompts: Sequence[Prompt], *, seed: int, version: int) -> list[Sample]:
-    """The same by the vLLM beside the trainer, which gets these weights first."""
-    chosen, chat = settings(job), job.task.chat
-    sampling = {
-        "temperature": chosen.temperature,
+@contextmanager
+def _asking(model: Any, job: Job, *, seed: int, version: int, between: Callable[[], None]) -> Iterator[Ask]:
+    """Who answers: the vLLM beside the trainer, which gets these weights first, or the model itself."""
+    if settings(job).rollout.mode == "server":
+        draw = random.Random(seed)
+
+        def ask(prompts: Sequence[Sequence[int]], room: int) -> Sequence[Answer]:
+            sampling, own = _sampling(job, room), draw.getrandbits(63)
+            return job.engine.answered(model, prompts, version=version, seed=own, sampling=sampling)
+
+        yield ask
+    else:
+        with _answering(model, job, seed) as base:
+            yield lambda prompts, room: _drawn(base, job, prompts, room, between)
+
+
+def _sampling(job: Job, room: int) -> dict[str, Any]:
+    return {
+        "temperature": settings(job).temperature,
         "top_p": 1.0,
         "top_k": 0,
-        "max_tokens": chosen.max_completion_tokens,
-        "stop_token_ids": list(chat.end_of_turn),
+        "max_tokens": room,
+        "stop_token_ids": list(job.task.chat.end_of_turn),
         "ignore_eos": True,  # an answer ends where its turn ends, whatever the base ends texts with
     }
-    asked = [list(prompt.token_ids) for prompt in prompts]
-    given = job.engine.answered(model, asked, version=version, seed=seed, sampling=sampling)
-    return [sample(chat, prompt, *answer, version) for prompt, answer in zip(prompts, given, strict=True)]
+
+
+def _drawn(
+    model: Any, job: Job, prompts: Sequence[Sequence[int]], room: int, between: Callable[[], None]
+) -> list[Answer]:
+    found: dict[int, Answer] = {}
+    parts = batching.batches(list(enumerate(prompts)), lambda item: len(item[1]) + room, batching.MAX_TOKENS)
+    for part in parts:
+        given = _generated(model, job.task.chat, [list(prompt) for _, prompt in part], settings(job), room)
+        found |= {place: answer for (place, _), answer in zip(part, given, strict=True)}
+        between()
+    return [found[place] for place in range(len(prompts))]
 
 
 @contextmanager
@@ -96,8 +113,8 @@ def _answering(model: Any, job: Job, seed: int) -> Iterator[Any]:
 
 
 def _generated(
-    model: Any, chat: ChatFormat, prompts: Sequence[list[int]], chosen: Grpo | Rloo | Ppo
-) -> list[tuple[list[int], list[float]]]:
+    model: Any, chat: ChatFormat, prompts: Sequence[list[int]], chosen: Grpo | Rloo | Ppo, room: int
+) -> list[Answer]:
     """The tokens of an answer to each prompt, padded behind their end, and their log probabilities."""
     pad = chat.tokenizer.pad_token_id
     ids = batching.padded_left(prompts, pad, model.device)
@@ -109,7 +126,7 @@ def _generated(
         top_k=0,
         top_p=1.0,
         repetition_penalty=1.0,
-        max_new_tokens=chosen.max_completion_tokens,
+        max_new_tokens=room,
         pad_token_id=pad,
         eos_token_id=list(chat.end_of_turn),
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from posttrain_trainer.examples import Prompt
+from posttrain_trainer.rewards.failure import RewardFailed
 from posttrain_trainer.scoring import Scores
 
 
@@ -24,6 +25,10 @@ class Sample:
     """1 where the model wrote the token itself, 0 where a tool did, shape [length]; None: everywhere 1."""
     version: int = 0
     """Optimizer steps that the weights had done which answered."""
+    earned: float | None = None
+    """What the tools' own get_reward says of it; None where there is none."""
+    lost: RewardFailed | None = None
+    """Why there is no answer: the tools that it needed are gone."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from posttrain_api.conditions import Reason
 from posttrain_api.trainer_contract import MASK_CLOSE, MASK_OPEN, MAX_MASK_CHARACTERS, PreflightReport, RunConfig
 from posttrain_api.v1alpha1.methods import RL
+from posttrain_api.v1alpha1.training_run_status import Estimate
 from posttrain_trainer import (
     adapters,
     estimate,
@@ -51,13 +52,7 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     adapters.check(config, places, prepared.base)
     rewards, doubts = _rewards(config, places, prepared)
     computed = estimate.estimate(recipe, prepared, config.machine)
-    warnings = [
-        *prepared.warnings,
-        *doubts,
-        *shape.warnings(recipe, prepared),
-        *estimate.warnings(computed, config.machine),
-        *hyperparameter_ranges.warnings(recipe),
-    ]
+    warnings = [*prepared.warnings, *doubts, *_unusual(config, prepared, computed)]
     masks = _masks(prepared)
     found = PreflightReport(
         estimate=computed,
@@ -77,6 +72,14 @@ def preflight(config: RunConfig, places: Places, stop: Stop) -> PreflightReport:
     except OSError as error:
         raise unwritable(recipe.output.uri, folder, error) from error
     return found
+
+
+def _unusual(config: RunConfig, prepared: Task, computed: Estimate) -> list[str]:
+    return [
+        *shape.warnings(config.recipe, prepared),
+        *estimate.warnings(computed, config.machine),
+        *hyperparameter_ranges.warnings(config.recipe),
+    ]
 
 
 def _rewards(config: RunConfig, places: Places, prepared: Task) -> tuple[list[Line], list[str]]:

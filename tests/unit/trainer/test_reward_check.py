@@ -4,24 +4,18 @@ import json
 import re
 import unicodedata
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from tests.unit.trainer import builders, judged
+from tests.unit.trainer import judged
+from tests.unit.trainer.rewarded import NUMBERS, Given
 
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1.environment import Environment
-from posttrain_trainer import preflight
 from posttrain_trainer.examples import Prompt
-from posttrain_trainer.places import Places
-from posttrain_trainer.refusal import Refused, Stop
-from posttrain_trainer.rewards import candidates, check, forms
-from posttrain_trainer.rewards.check import Line
-from posttrain_trainer.scoring import Scorer
+from posttrain_trainer.refusal import Refused
+from posttrain_trainer.rewards import candidates, check
 
-NUMBERS = [str(2 * number) for number in range(20, 60)]
 ISLANDS = [f"{name}s island" for name in ("Rhode", "Wake", "Easter", "Staten", "Skye", "Christma", "Lewi", "Muck")]
 CALLS = [f'<tool_call>{{"name": "add", "arguments": {{"a": {number}}}}}</tool_call>' for number in range(30, 50)]
 DATES = [f"2026-11-{day}" for day in range(10, 30)]
@@ -30,27 +24,6 @@ WORKED = [f"Half of it is {number}, so\n#### {number}" for number in NUMBERS]
 FRACTIONS = [rf"\frac{{{number}}}{{7}}" for number in range(1, 12) if number != 7]
 TAGS = "<answer>{gold}</answer>"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-
-
-class Given:
-    """Rows with their gold answers, and rewards ready to score."""
-
-    def __init__(self, golds: Sequence[str | None], *rewards: Mapping[str, Any], **environment: Any) -> None:
-        spec = {"dataset": {"uri": "file:///rows.jsonl"}, "rewards": list(rewards), **environment}
-        self.config = builders.run(Path("/base"), Path("/rows.jsonl"), environment=spec)
-        self.environment: Environment = self.config.recipe.environment
-        self.prompts = [self._prompt(number, gold) for number, gold in enumerate(golds, start=1)]
-
-    def _prompt(self, number: int, gold: str | None) -> Prompt:
-        messages = [{"role": "user", "content": f"Question {number}: what is it?"}]
-        return Prompt(number, messages, array("i"), gold, {}, forms.right(gold, None, self.environment))
-
-    def lines(self, places: Places | None = None, **options: Any) -> list[Line]:
-        scorer = Scorer(self.config, places or Places(), None)
-        try:
-            return check.check(scorer, self.prompts, self.environment, seed=0, **options)
-        finally:
-            scorer.close()
 
 
 def last_number(text: str) -> str | None:
@@ -229,61 +202,6 @@ def test_a_judge_that_sees_nothing_in_the_right_answer_is_refused(url: str, name
     assert refused.value.reason == Reason.REWARD_INVALID
 
 
-PYTHON = """
-import random, time
-
-def honest(prompts, completions, gold, **columns):
-    return [float(answer == right) for answer, right in zip(completions, gold)]
-
-def chance(prompts, completions, gold, **columns):
-    return [float(answer == right) + random.random() / 9 for answer, right in zip(completions, gold)]
-
-def slow(prompts, completions, gold, **columns):
-    time.sleep(0.3)
-    return honest(prompts, completions, gold)
-
-def words(prompts, completions, gold, **columns):
-    return [float(answer.split()[0] == right) for answer, right in zip(completions, gold)]
-
-def upper(prompts, completions, gold, **columns):
-    return [float(answer == right.strip()) for answer, right in zip(completions, gold)]
-
-def text(prompts, completions, gold, **columns):
-    return ["1.0" if answer == right else "0.0" for answer, right in zip(completions, gold)]
-"""
-
-
-def tried(function: str, golds: Sequence[str | None], tmp_path: Path, **options: Any) -> list[Line]:
-    folder = tmp_path / "config-maps" / "mine"
-    folder.mkdir(parents=True)
-    (folder / "rewards.py").write_text(PYTHON)
-    reward = {"python": {"configMap": {"name": "mine"}, "entrypoint": f"rewards:{function}"}}
-    return Given(golds, reward).lines(Places(config_maps=folder.parent), **options)
-
-
-def test_an_honest_function_passes(tmp_path: Path) -> None:
-    assert tried("honest", [*NUMBERS, None], tmp_path)[0].mean == 1
-
-
-@pytest.mark.parametrize(
-    ("function", "golds", "problem"),
-    [
-        ("chance", NUMBERS, r"chance: scores [0-9.]+ and then [0-9.]+ for "),
-        ("slow", NUMBERS, r"slow: one call takes 0\.\d+ s, and at most 0.2 s may be"),
-        ("words", NUMBERS, r"words: fails on an empty answer: .*IndexError"),
-        ("upper", [*NUMBERS, None], r"upper: fails on an empty answer: .*'NoneType'"),
-        ("text", NUMBERS, r"text: fails on the right answer: .*"),
-    ],
-)
-def test_a_function_that_no_run_can_rely_on_is_refused(
-    tmp_path: Path, function: str, golds: Sequence[str | None], problem: str
-) -> None:
-    limit = 0.2 if function == "slow" else 30
-    with pytest.raises(Refused, match=f"^environment.rewards {problem}") as refused:
-        tried(function, golds, tmp_path, max_call_seconds=limit)
-    assert refused.value.reason == Reason.REWARD_INVALID
-
-
 def test_reward_models_are_left_out_where_none_is_loaded() -> None:
     model = {"model": {"fromRun": {"name": "judge"}}}
     assert Given(NUMBERS, model).lines() == []
@@ -314,48 +232,3 @@ def test_a_whole_answer_is_changed_where_its_value_stands() -> None:
     texts = {one.kind: one.text for one in candidates.candidates(prompt, [prompt], given.environment)}
     assert texts[candidates.WRONG_VALUE] == "Of 118, 19: <answer>19</answer>"
     assert texts[candidates.OTHER_FORM] == "18"
-
-
-@pytest.mark.parametrize("method", ["grpo", "bestOf", "sft"])
-def test_preflight_refuses_what_would_be_learned_by_cheating(
-    base: Path, tmp_path: Path, places: Places, stop: Stop, url: str, method: str
-) -> None:
-    config = run(base, tmp_path, method, http(url, "the gold answer anywhere"))
-    if method == "sft":
-        assert any("'several answers' scores 1" in said for said in preflight.preflight(config, places, stop).warnings)
-        return
-    with pytest.raises(Refused, match=r"environment.rewards judge: 'several answers' scores 1") as refused:
-        preflight.preflight(config, places, stop)
-    assert refused.value.reason == Reason.REWARD_INVALID
-
-
-def test_preflight_writes_down_what_each_kind_of_answer_scores(
-    base: Path, tmp_path: Path, places: Places, stop: Stop
-) -> None:
-    config = run(base, tmp_path, "grpo", {"builtin": "gsm8k"})
-    preflight.preflight(config, places, stop)
-    written = json.loads((places.claims / "out" / "double" / builders.UID / "preflight.json").read_text())
-    first = written["rewards"][0]
-    assert (first["candidate"], first["mean"], first["worst"], first.get("limit")) == (
-        "the right answer",
-        1.1,
-        1.1,
-        None,
-    )
-    assert len(written["rewards"]) == 11
-
-
-def run(base: Path, tmp_path: Path, method: str, reward: dict[str, Any]) -> Any:
-    rows = [{"prompt": f"Double {n}", "gold": str(2 * n)} for n in range(20, 40)]
-    dataset = builders.json_lines(tmp_path / "rows.jsonl", rows)
-    environment = {
-        "dataset": {"uri": f"file://{dataset}"},
-        "chatTemplate": {"inline": builders.CHATML},
-        "rewards": [reward],
-    }
-    spec: dict[str, Any] = {"method": method, "environment": environment, "evaluation": {"metrics": ["reward"]}}
-    if method == "bestOf":
-        spec |= {"tuning": {}, "hyperparameters": {}}
-    if method == "grpo":
-        return builders.rl_run(base, dataset, **spec)
-    return builders.run(base, dataset, **spec)

@@ -41,7 +41,7 @@ def scoring(reward: Reward) -> Score:
             return _alone(_repetition)
         case "json_schema":
             return _fitting(reward)
-    raise NotImplementedError(reward.builtin)
+    raise AssertionError(f"{reward.kind} is scored elsewhere")
 
 
 def lacking(reward: Reward, gold: str | None, columns: Columns) -> str | None:

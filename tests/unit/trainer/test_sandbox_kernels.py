@@ -32,6 +32,7 @@ def said(version: int, function: str, machine: str = platform.machine()) -> Any:
         arguments = {"completions": ["a", "b"], "gold": ["a", "a"], "server": [pid] * 2, "port": [9, 9]}
         request = {"kind": "score", "folder": str(HOSTILE), "entrypoint": f"rewards:{function}"}
         wire.send(mine, {**request, "arguments": arguments, "limits": LIMITS.to_json()})
+        mine.settimeout(60)
         found = wire.receive(mine, wire.MAX_ANSWER_BYTES)
         os.waitpid(pid, 0)
     assert os.geteuid() or not processes.num_tasks(UID), "something is left of the call"
@@ -69,6 +70,10 @@ def test_an_older_kernel_refuses_the_same(version: int, attack: str) -> None:
 @pytest.mark.parametrize("version", OLDER.values(), ids=OLDER)
 def test_an_older_kernel_scores(version: int) -> None:
     assert said(version, "good") == {"scores": [1.0, 0.0]}
+
+
+def test_without_landlock_calls_cannot_look_into_each_other() -> None:
+    assert said(0, "tells_who_may_look_into_it")["failed"].startswith("raised ValueError: user 0 ")
 
 
 @pytest.mark.parametrize("machine", [platform.machine(), "riscv64"], ids=["with a filter", "without one"])

@@ -193,6 +193,10 @@ def writes_the_memory_of_the_server(server):
     return open(f"/proc/{server[0]}/mem", "r+b")
 
 
+def tells_who_may_look_into_it():
+    raise ValueError(f"user {os.stat('/proc/self/mem').st_uid}")
+
+
 def traces_its_parent():
     attach = 16
     if LIBC.ptrace(attach, os.getppid(), 0, 0):

@@ -53,11 +53,10 @@ def sandbox() -> Iterator[Sandbox]:
     folder.chmod(0o755)
     os.chown(folder, uid, -1)
     path = folder / "socket"
-    process = _started(uid, path)
     with Apart(path, patience_seconds=_PATIENCE_SECONDS) as apart:
-        apart.connect().close()
-        found = Sandbox(apart, process, uid, folder, path)
+        found = Sandbox(apart, _started(uid, path), uid, folder, path)
         try:
+            apart.connect().close()
             yield found
         finally:
             found.process.terminate()

@@ -96,9 +96,10 @@ def test_answers_do_not_see_each_other(apart: Apart) -> None:
     ("tests", "sentence"),
     [
         ("assert double(2 == 4", "cannot read column tests as Python: '(' was never closed"),
-        ("import math", "has nothing to try in column tests: write assert statements"),
+        ("import math", "has nothing to try in column tests: write assert statements, or call what it defines"),
+        ('"""Tests."""\ndef test(): assert double(2) == 4\npass', "has nothing to try in column tests: write"),
     ],
-    ids=["no Python", "no test"],
+    ids=["no Python", "no test", "a test that is never called"],
 )
 def test_tests_that_are_none_are_named(apart: Apart, tests: str, sentence: str) -> None:
     (found,) = apart.unit_tests([RIGHT], [tests], LIMITS)

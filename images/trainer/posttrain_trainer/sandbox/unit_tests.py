@@ -21,7 +21,9 @@ from posttrain_trainer.sandbox import wire
 from posttrain_trainer.sandbox.call import Call, Failed
 
 _BLOCK = re.compile(r"```(?:python|py|python3)[ \t]*\r?\n(.*?)```", re.DOTALL | re.IGNORECASE)
-_PREPARING = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef)
+_PREPARING = (
+    ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Pass,
+)  # fmt: skip
 _READY = {"ready": True}
 
 
@@ -41,11 +43,16 @@ def split(tests: str) -> list[str]:
     found, before = [], ""
     for statement in statements:
         text = f"{before}{ast.unparse(statement)}\n"
-        before = text if isinstance(statement, _PREPARING) else ""
+        before = text if _only_prepares(statement) else ""
         found += [] if before else [text]
     if not found:
-        raise Failed("has nothing to try in column tests: write assert statements")
+        raise Failed("has nothing to try in column tests: write assert statements, or call what it defines")
     return found
+
+
+def _only_prepares(statement: ast.stmt) -> bool:
+    is_text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return is_text or isinstance(statement, _PREPARING)
 
 
 def answered(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:

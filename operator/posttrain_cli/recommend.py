@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from posttrain_api.v1alpha1 import API_VERSION, training_run
+from posttrain_api.v1alpha1.methods import RL
 from posttrain_cli.documents import Document
 from posttrain_cli.failure import Failure
 from posttrain_cli.faults import faults
@@ -14,6 +15,9 @@ from posttrain_cli.situation import MANY_ROWS, Have, Situation
 
 FEW_ROWS = 200
 """Below, a step of the usual 16 rows would leave too few steps."""
+FEW_ANSWERS = 32
+"""The model's own answers in a step where there are few rows: whole groups of 8."""
+REWARDS = [{"builtin": "exact"}]
 ENOUGH_PAIRS = 1_000
 """Below, there is too little for two runs, one after the other."""
 COMMENT_WIDTH = 100
@@ -114,14 +118,22 @@ def _from_thumbs(situation: Situation) -> Advice:
 
 
 def _from_scorer(situation: Situation) -> Advice:
-    best, rewards = f"{situation.name}-best", [{"builtin": "exact"}]
-    first = _run(situation, "bestOf", name=best, rewards=rewards)
-    second = _run(situation, "sft", dataset={"fromRun": {"name": best}})
-    reason = (
-        "What can be scored needs no answers of yours: the model answers several times, the best answers are kept, and "
-        "it learns from them. Choose the reward that scores: exact or numeric."
+    scored = (
+        "What can be scored needs no answers of yours: the model answers, and what scores more than its other answers "
+        "to a question is reinforced. "
     )
-    return Advice("bestOf, then sft", reason, [first, second])
+    choice = " Choose the reward that scores, and try it by `kubectl posttrain env test` before a GPU is taken."
+    if situation.is_tuned:
+        return Advice("grpo", scored.strip() + choice, [_run(situation, "grpo", rewards=REWARDS)])
+    best, start = f"{situation.name}-best", f"{situation.name}-sft"
+    first = _run(situation, "bestOf", name=best, rewards=REWARDS)
+    second = _run(situation, "sft", name=start, dataset={"fromRun": {"name": best}})
+    third = _run(situation, "grpo", start={"fromRun": {"name": start}}, rewards=REWARDS)
+    reason = (
+        "The base was never tuned, so hardly one of its answers is right: its best ones are kept, it learns to answer "
+        "from them, and goes on from there."
+    )
+    return Advice("bestOf, then sft, then grpo", scored + reason + choice, [first, second, third])
 
 
 def _from_teacher(situation: Situation) -> Advice:
@@ -147,7 +159,8 @@ def _run(
     rows = {"uri": situation.data, **({"columns": columns} if columns else {})}
     environment = {"dataset": dataset or rows, **({"rewards": rewards} if rewards else {})}
     base = {"uri": situation.base, **({"tuned": True} if situation.is_tuned else {})}
-    smaller_steps = {"hyperparameters": {"effectiveBatchSize": 4}} if situation.rows < FEW_ROWS else {}
+    few = {"effectiveBatchSize": FEW_ANSWERS if method in RL else 4}
+    smaller_steps = {"hyperparameters": few} if situation.rows < FEW_ROWS else {}
     return {
         "apiVersion": API_VERSION,
         "kind": training_run.KIND,

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from posttrain_api.conditions import Reason
-from posttrain_api.v1alpha1 import training_run
+from posttrain_api.v1alpha1 import health, training_run
 from posttrain_cli.failure import one_line
 
 Object = Mapping[str, Any]
@@ -22,10 +22,12 @@ MARK_WIDTH = 1
 GAP = 2
 MIN_BAR, MAX_BAR = 4, 16
 STYLES: Mapping[Outcome, str] = {"Waiting": "cyan", "Ready": "green", "Stalled": "red"}
-BEST_METRICS = ("exactMatch", "tokenAccuracy", "loss")
+BEST_METRICS = ("success", "exactMatch", "preferenceAccuracy", "reward", "tokenAccuracy", "loss")
 """Which measure of a result is shown, in this order."""
 SELF_EVIDENT = frozenset({Reason.PENDING, Reason.PREFLIGHT_RUNNING, Reason.STARTING, Reason.LOADING})
 """Reasons that phase and message make clear."""
+RULES = tuple(reason.value for reason in health.CONDITIONS.values())
+"""Types of the conditions that warn of a training that goes wrong."""
 STAGES = {
     "Loading": "loads model and data",
     "Evaluating": "measures on held-out rows",
@@ -78,7 +80,7 @@ def _run(item: Object) -> Row:
         count=display.get("step", ""),
         measure=_gain(status) or display.get("metric", ""),
         left=display.get("eta", "") if outcome == "Waiting" else "",
-        why=_stage(status) or _why(item, outcome),
+        why=_stage(status) or (_warning(item) if outcome == "Waiting" else "") or _why(item, outcome),
     )
 
 
@@ -147,6 +149,12 @@ def _stage(status: Mapping[str, Any]) -> str:
     if status.get("phase") != "Training":
         return ""
     return STAGES.get((status.get("progress") or {}).get("stage", ""), "")
+
+
+def _warning(item: Object) -> str:
+    """The first rule of health that is broken now."""
+    broken = next((found for name in RULES if (found := _condition(item, name)) and found["status"] == "True"), None)
+    return f"{broken['type']}: {one_line(broken.get('message') or '')}" if broken else ""
 
 
 def _gain(status: Mapping[str, Any]) -> str:

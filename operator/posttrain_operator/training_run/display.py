@@ -6,8 +6,10 @@ from typing import Any
 from posttrain_api.conditions import Reason
 from posttrain_api.v1alpha1.training_run_status import Display, GateResult
 
-BEST_METRICS = ("exactMatch", "preferenceAccuracy", "reward", "tokenAccuracy", "loss")
+BEST_METRICS = ("success", "exactMatch", "preferenceAccuracy", "reward", "tokenAccuracy", "loss")
 """Which measure of a result the column shows, in this order."""
+STEP_METRICS = ("success", "reward", "loss")
+"""Likewise of a training that goes on: the loss of a model that learns from rewards says nothing."""
 
 
 def display(
@@ -38,8 +40,9 @@ def _metric(shown: Mapping[str, Any]) -> str:
     best = next((name for name in BEST_METRICS if name in result), None)
     if best:
         return f"{best} {result[best]:.2f}"
-    loss = shown.get("metrics", {}).get("loss")
-    return f"loss {loss:.2f}" if loss is not None else ""
+    now = shown.get("metrics", {})
+    latest = next((name for name in STEP_METRICS if now.get(name) is not None), None)
+    return f"{latest} {now[latest]:.2f}" if latest else ""
 
 
 def duration(seconds: float) -> str:

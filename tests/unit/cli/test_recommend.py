@@ -52,7 +52,12 @@ ADVICE: dict[str, tuple[Situation, str, list[str]]] = {
     "pairs for an untuned base": (situation(Have.PAIRS, 5_000, is_tuned=False), "sft, then dpo", ["sft", "dpo"]),
     "few pairs for an untuned base": (situation(Have.PAIRS, 300, is_tuned=False), "orpo", ["orpo"]),
     "thumbs": (situation(Have.THUMBS, 300), "kto", ["kto"]),
-    "a scorer": (situation(Have.SCORER, 300), "bestOf, then sft", ["bestOf", "sft"]),
+    "a scorer": (situation(Have.SCORER, 300), "grpo", ["grpo"]),
+    "a scorer for an untuned base": (
+        situation(Have.SCORER, 300, is_tuned=False),
+        "bestOf, then sft, then grpo",
+        ["bestOf", "sft", "grpo"],
+    ),
     "a teacher": (situation(Have.TEACHER, 300), "distill", ["distill"]),
 }
 

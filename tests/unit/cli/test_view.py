@@ -45,6 +45,34 @@ ROWS = {
         builders.training(step=120),
         replace(HEAD, percent=24, count="120/500", measure="loss 1.31", left="14m"),
     ),
+    "training that goes wrong": (
+        RUN,
+        builders.run(
+            phase="Training",
+            conditions=[
+                *builders.waiting("Training", "The trainer works."),
+                builders.condition("KLDrift", "KLDrift", "it is near", status="False"),
+                builders.condition("EntropyCollapsed", "EntropyCollapsed", "0.01 nats since\nstep 80"),
+            ],
+            progress={"stage": "Training", "step": 120, "totalSteps": 500, "percent": 24},
+            display={"step": "120/500", "metric": "reward 0.31", "eta": "14m"},
+        ),
+        replace(
+            HEAD,
+            percent=24,
+            count="120/500",
+            measure="reward 0.31",
+            left="14m",
+            why="EntropyCollapsed: 0.01 nats since step 80",
+        ),
+    ),
+    "a clean metric before the score": (
+        RUN,
+        builders.succeeded(
+            evaluation={"before": {"reward": 0.2, "success": 0.1}, "after": {"reward": 0.9, "success": 0.4}}
+        ),
+        Row("trun/dates", "Succeeded", "Ready", 100, "500/500", "success 0.10 → 0.40"),
+    ),
     "succeeded": (
         RUN,
         builders.succeeded(),

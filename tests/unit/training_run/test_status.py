@@ -1,5 +1,7 @@
 """Texts for people, and the phase."""
 
+from typing import Any
+
 import pytest
 from tests.unit.training_run.builders import NOW
 
@@ -24,6 +26,22 @@ from posttrain_operator.training_run.status import Situation
 )
 def test_durations_are_said_as_people_say_them(seconds: float, shown: str) -> None:
     assert display.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("shown", "metric"),
+    [
+        pytest.param({"metrics": {"loss": 1.234}}, "loss 1.23", id="a loss"),
+        pytest.param({"metrics": {"loss": 0.0, "reward": 0.5, "entropy": 2.0}}, "reward 0.50", id="a score"),
+        pytest.param({"metrics": {"reward": 0.5, "success": 0.25}}, "success 0.25", id="a clean metric"),
+        pytest.param({"metrics": {"reward": None, "loss": None}}, "", id="nothing finite"),
+        pytest.param(
+            {"evaluation": {"after": {"reward": 0.5}}, "metrics": {"success": 1}}, "reward 0.50", id="a result"
+        ),
+    ],
+)
+def test_the_most_telling_metric_is_shown(shown: dict[str, Any], metric: str) -> None:
+    assert display.display(Reason.TRAINING, [], shown, round=0, waits_for=None).metric == metric
 
 
 @pytest.mark.parametrize("reason", list(Reason))

@@ -9,9 +9,10 @@ import openai
 import pytest
 import yaml
 from examples.demo.tasks import DATES_TASK, Row
+from tests.e2e import chains
 from tests.e2e.assistants import Assistants, example
 from tests.e2e.forward import forwarded
-from tests.live import Access, Namespace, condition, has_condition
+from tests.live import Access, Namespace, condition
 
 FILE = Path(__file__).parents[2] / "examples" / "preferences.yaml"
 NUM_ANSWERS, NUM_PAIRS = 1600, 640
@@ -33,10 +34,6 @@ def pair(row: Row) -> str:
     return json.dumps({"prompt": row.question, "chosen": sentence(row), "rejected": row.answer}) + "\n"
 
 
-def is_over(run: Object) -> bool:
-    return has_condition("Ready", "True")(run) or has_condition("Stalled", "True")(run)
-
-
 @pytest.fixture(scope="module")
 def chain(access: Access, base_uri: str) -> Iterator[Namespace]:
     """The example's three documents, applied in the wrong order, until the deployment is ready."""
@@ -51,10 +48,7 @@ def chain(access: Access, base_uri: str) -> Iterator[Namespace]:
         if "uri" in manifest["spec"]["baseModel"]:
             manifest["spec"]["baseModel"]["uri"] = base_uri
         namespace.apply(manifest)
-    for name in ("spoken-sft", "spoken-dpo"):
-        run = namespace.wait_for("TrainingRun", name, is_over, within=300, what="over")
-        assert has_condition("Ready", "True")(run), run["status"]
-    namespace.wait_for("AdapterDeployment", "spoken", has_condition("Ready", "True"), within=240, what="Ready")
+    chains.wait_until_served(namespace, "spoken-sft", "spoken-dpo", by="spoken")
     yield namespace
     namespace.remove()
 
@@ -109,7 +103,7 @@ def gated(assistants: Assistants, name: str, base_uri: str, **evaluation: Any) -
     manifest["spec"]["hyperparameters"] = {**numbers, "maxSteps": 2}
     manifest["spec"]["evaluation"] = {**manifest["spec"]["evaluation"], "metrics": ["loss"], **evaluation}
     assistants.namespace.apply(manifest)
-    return assistants.namespace.wait_for("TrainingRun", name, is_over, within=180, what="over")
+    return assistants.namespace.wait_for("TrainingRun", name, chains.is_over, within=180, what="over")
 
 
 def test_a_failed_gate_keeps_a_result_from_being_served(assistants: Assistants, base_uri: str):

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from examples.demo.tasks import DATES_TASK, Row
 from tests.cluster import Cluster, waiting
+from tests.e2e import chains
 from tests.e2e.forward import forwarded
 from tests.live import Access, Namespace, condition, has_condition
 
@@ -69,10 +70,6 @@ def rows() -> Object:
     )
 
 
-def is_over(run: Object) -> bool:
-    return has_condition("Ready", "True")(run) or has_condition("Stalled", "True")(run)
-
-
 @pytest.fixture(scope="module")
 def told(access: Access, base_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
     """The example as one file with its rows, applied at once, until the deployment is ready."""
@@ -86,10 +83,7 @@ def told(access: Access, base_uri: str, tmp_path_factory: pytest.TempPathFactory
     file.write_text(yaml.safe_dump_all(documents))
     applied = namespace.kubectl("apply", "--server-side", "-f", str(file))
     assert applied.returncode == 0, applied.stderr
-    for name in ("told-sft", "told-grpo"):
-        run = namespace.wait_for("TrainingRun", name, is_over, within=300, what="over")
-        assert has_condition("Ready", "True")(run), run["status"]
-    namespace.wait_for("AdapterDeployment", "told", has_condition("Ready", "True"), within=240, what="Ready")
+    chains.wait_until_served(namespace, "told-sft", "told-grpo", by="told")
     yield namespace
     namespace.remove()
 
@@ -120,7 +114,7 @@ def test_vllm_beside_the_trainer_answers_with_the_adapter_of_each_step(told: Nam
     manifest["spec"]["hyperparameters"]["maxSteps"] = 3
     told.apply({**manifest, "spec": {**manifest["spec"], "preflight": "Skip", "evaluation": {"metrics": ["reward"]}}})
 
-    run = told.wait_for("TrainingRun", "served-grpo", is_over, within=300, what="over")
+    run = told.wait_for("TrainingRun", "served-grpo", chains.is_over, within=300, what="over")
 
     assert has_condition("Ready", "True")(run), run["status"]
     assert run["status"]["progress"]["totalSteps"] == 3
@@ -179,7 +173,7 @@ def test_hostile_code_costs_its_own_run_and_nothing_else(
     for attack, (more, _) in ATTACKS.items():
         shared.apply(hostile(attack, base_uri, **more))
     for attack, (_, said) in ATTACKS.items():
-        run = shared.wait_for("TrainingRun", attack, is_over, within=200, what="over")
+        run = shared.wait_for("TrainingRun", attack, chains.is_over, within=200, what="over")
         why = condition(run, "Ready")
         assert why["reason"] in ("RewardInvalid", "RewardFailed"), run["status"]
         assert "trap" in why["message"]

@@ -20,15 +20,22 @@ NUMBERS = [str(2 * number) for number in range(20, 60)]
 class Given:
     """Rows with their gold answers, and rewards ready to score."""
 
-    def __init__(self, golds: Sequence[str | None], *rewards: Mapping[str, Any], **environment: Any) -> None:
+    def __init__(
+        self,
+        golds: Sequence[str | None],
+        *rewards: Mapping[str, Any],
+        columns: Sequence[dict[str, Any]] | None = None,
+        **environment: Any,
+    ) -> None:
         spec = {"dataset": {"uri": "file:///rows.jsonl"}, "rewards": list(rewards), **environment}
         self.config = builders.run(Path("/base"), Path("/rows.jsonl"), environment=spec)
         self.environment: Environment = self.config.recipe.environment
-        self.prompts = [self._prompt(number, gold) for number, gold in enumerate(golds, start=1)]
+        rows = zip(golds, columns or [{}] * len(golds), strict=True)
+        self.prompts = [self._prompt(number, *row) for number, row in enumerate(rows, start=1)]
 
-    def _prompt(self, number: int, gold: str | None) -> Prompt:
+    def _prompt(self, number: int, gold: str | None, columns: dict[str, Any]) -> Prompt:
         messages = [{"role": "user", "content": f"Question {number}: what is it?"}]
-        return Prompt(number, messages, array("i"), gold, {}, forms.right(gold, None, self.environment))
+        return Prompt(number, messages, array("i"), gold, columns, forms.right(gold, None, self.environment))
 
     def lines(self, places: Places | None = None, **options: Any) -> list[Line]:
         scorer = Scorer(self.config, places or Places(), None)

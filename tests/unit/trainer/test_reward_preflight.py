@@ -13,6 +13,7 @@ from posttrain_api.conditions import Reason
 from posttrain_trainer import preflight
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
+from posttrain_trainer.rewards import candidates
 from posttrain_trainer.rewards.check import Line
 
 PYTHON = """
@@ -68,6 +69,14 @@ def test_a_function_that_takes_longer_than_it_may_is_refused(tmp_path: Path) -> 
     with pytest.raises(Refused, match=r"honest: one call takes [0-9.e-]+ s, and at most 0.001 s may be") as refused:
         tried("honest", NUMBERS, tmp_path, max_call_seconds=0.001)
     assert refused.value.reason == Reason.REWARD_INVALID
+
+
+def test_a_program_is_tried_with_others_and_not_with_other_names() -> None:
+    reward = {"builtin": "unit_tests"}
+    golds = [f"def add(values):\n    return sum(values) + {number}  # and no 7" for number in range(3)]
+    columns = [{"tests": f"assert add([1, 2]) == {3 + number}"} for number in range(3)]
+    found = [line.candidate for line in Given(golds, reward, columns=columns).lines(max_call_seconds=30)]
+    assert found == [candidates.RIGHT, *(kind for kind in candidates.CHEATS if kind not in candidates.NO_PROGRAMS)]
 
 
 @pytest.mark.parametrize("method", ["grpo", "bestOf", "sft"])

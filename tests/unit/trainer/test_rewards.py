@@ -160,6 +160,12 @@ def test_a_schema_can_be_each_rows_own() -> None:
     [
         (GSM8K, None, {}, 'reward gsm8k needs the right answer: write "gold" or "completion"'),
         (GSM8K, "eighteen", {}, 'reward gsm8k: the right answer "eighteen" holds no number'),
+        (
+            {"builtin": "unit_tests"},
+            None,
+            {"tests": " "},
+            'reward unit_tests: no Python statements in the column "tests"',
+        ),
         (TOOL_CALL, "add(1)", {}, "reward tool_call: Expecting value"),
         (TOOL_CALL, '{"city": 1}', {}, "reward tool_call: a call is written as"),
         ({"builtin": "json_schema"}, None, {}, 'reward json_schema: no JSON object in the column "schema"'),
@@ -178,8 +184,9 @@ def test_a_row_that_lacks_what_a_reward_needs_is_named(
     with pytest.raises(Refused, match=f"^pvc://data/rows.jsonl: row 7: {problem}") as refused:
         check_rewards(rows, list(scorer(reward).rewards.values()))
     assert refused.value.reason == Reason.DATASET_INVALID
-    with pytest.raises(Refused, match=f"^row 1: {problem}"):
-        scores(reward, ["1"], gold, **columns)
+    if reward["builtin"] != "unit_tests":
+        with pytest.raises(Refused, match=f"^row 1: {problem}"):
+            scores(reward, ["1"], gold, **columns)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import regex
 from posttrain_api.v1alpha1.environment import COMPARED_WITH_GOLD, Reward
 from posttrain_trainer.rewards import gsm8k, json_schema, numbers, tool_call
 from posttrain_trainer.rewards.boxed import Boxed
+from posttrain_trainer.rewards.code import TESTS
 from posttrain_trainer.rewards.failure import RewardFailed
 from posttrain_trainer.rewards.json_schema import JsonSchema
 
@@ -60,6 +61,8 @@ def _check(reward: Reward, gold: str, columns: Columns) -> None:
         raise ValueError(f'the right answer "{gold[-40:]}" holds no number: write one, or another reward')
     if reward.builtin == "tool_call":
         tool_call.calls(gold)
+    if reward.builtin == "unit_tests" and not str(columns.get(TESTS) or "").strip():
+        raise ValueError(f'no Python statements in the column "{TESTS}": write such as "assert double(2) == 4"')
     if reward.builtin == "json_schema" and reward.json_schema is None:
         json_schema.check(None, columns)
 

@@ -21,6 +21,8 @@ CHEATS = (WRONG_VALUE, OTHER_ROW, OTHER_FORM, EMPTY, SPACE, ECHO, LONG, SEVERAL,
 """Every kind but the right answer, the plainest first."""
 ABOUT_VALUES = frozenset({WRONG_VALUE, OTHER_ROW, SEVERAL, ALL, LOOK_ALIKE, OTHER_FORM})
 """Kinds that only a reward which knows the right answer can tell from it."""
+NO_PROGRAMS = ABOUT_VALUES - {OTHER_ROW}
+"""Kinds that are no wrong answer where a program is one: with another name or number it may do the same."""
 
 _LONG_CHARACTERS = 20_000
 _MOST_VALUES = 16
@@ -60,7 +62,8 @@ def _cheats(prompt: Prompt, others: Sequence[Prompt], environment: Environment) 
     known = value(prompt)
     if not (known and _told(known).search(asked)):
         yield ECHO, asked
-    wrong = None if prompt.right is None else _wrong(known, others)
+    is_program = any(reward.builtin == "unit_tests" for reward in environment.rewards if reward.teaches)
+    wrong = None if prompt.right is None or is_program else _wrong(known, others)
     yield LONG, _long(_with(prompt, wrong) if wrong else asked)
     if known and prompt.right is not None:
         yield from _of_values(prompt, known, wrong, others)

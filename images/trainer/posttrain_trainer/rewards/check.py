@@ -6,7 +6,7 @@ that its form may earn. What counts is the weighted sum of the rewards that teac
 
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -124,8 +124,8 @@ def _sample(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
 
 
 def _rows(tried: Sequence[_Tried], teaching: Sequence[Reward]) -> list[_Row]:
-    """The rows with a right answer. What knows no right answer cannot tell a wrong one of its form."""
-    left_out = candidates.ABOUT_VALUES if all(reward.builtin in _ONLY_FORM for reward in teaching) else frozenset()
+    """The rows with a right answer, without the kinds of answers that are not wrong for these rewards."""
+    left_out = _left_out({reward.kind for reward in teaching})
     if any(reward.builtin == "unit_tests" for reward in teaching):
         # Python itself reads such letters as those that they look like.
         left_out |= {candidates.LOOK_ALIKE}
@@ -135,6 +135,13 @@ def _rows(tried: Sequence[_Tried], teaching: Sequence[Reward]) -> list[_Row]:
         if kind not in left_out and (kind not in row or _less(row[kind].total, one.total)):
             row[kind] = one
     return [row for row in found.values() if candidates.RIGHT in row]
+
+
+def _left_out(kinds: Set[str]) -> Set[str]:
+    """What knows no right answer cannot tell a wrong one of its form."""
+    if kinds <= _ONLY_FORM:
+        return candidates.ABOUT_VALUES
+    return candidates.NO_PROGRAMS if "unit_tests" in kinds else frozenset()
 
 
 def _less(before: float | None, now: float | None) -> bool:

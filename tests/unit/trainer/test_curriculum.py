@@ -13,6 +13,7 @@ from posttrain_api.v1alpha1.methods import Curriculum
 from posttrain_trainer import model, tuning
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.methods import grpo
+from posttrain_trainer.places import Places
 from posttrain_trainer.rl.curriculum import Lessons
 from posttrain_trainer.rl.samples import Sample, Scored
 from posttrain_trainer.rl.solved import Judge
@@ -106,8 +107,7 @@ def test_what_was_written_down_goes_on_the_same() -> None:
 
 def judge(tmp_path: Path, rewards: list[dict[str, Any]]) -> Judge:
     config = builders.rl_run(tmp_path, tmp_path / "rows.jsonl", environment={"rewards": rewards})
-    found: Any = Judge(Scorer(config, None, "cpu"))  # type: ignore[arg-type]
-    return found  # type: ignore[no-any-return]
+    return Judge(Scorer(config, Places(claims=tmp_path), "cpu"))
 
 
 def answer(total: float | None, success: float | None = None, gold: str | None = "7") -> Scored:

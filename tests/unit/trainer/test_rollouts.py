@@ -1,11 +1,13 @@
 """Answers of a model while it learns, drawn from its own distribution."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 import torch
+from peft.tuners.lora import Linear
 from tests.unit.trainer import builders
 
 from posttrain_trainer import model, tuning
@@ -14,10 +16,12 @@ from posttrain_trainer.job import Job
 from posttrain_trainer.rl import rollouts
 from posttrain_trainer.rl.samples import Sample
 
+LORA = {"lora": {"rank": 4, "alpha": 8}}
 
-def job(base: Path, tmp_path: Path, **block: Any) -> Job:
+
+def job(base: Path, tmp_path: Path, *, tuning: Mapping[str, Any] = MappingProxyType(LORA), **block: Any) -> Job:
     rows = [{"prompt": f"{'Say it. ' * (number % 3)}Say {number}", "gold": str(number)} for number in range(12)]
-    return builders.rl_job(base, tmp_path, rows=rows, grpo=block)
+    return builders.rl_job(base, tmp_path, rows=rows, grpo=block, tuning=dict(tuning))
 
 
 def prompts(run: Job) -> list[Prompt]:
@@ -82,3 +86,38 @@ def test_several_answers_to_one_prompt_differ(base: Path, tmp_path: Path) -> Non
     policy = model.load(run.config, run.places, run.precision)
     found = rollouts.answered(policy, run, prompts(run)[:1] * 8, seed=1)
     assert len({tuple(sample.token_ids) for sample in found}) > 1
+
+
+def moved(policy: Any) -> dict[str, torch.Tensor]:
+    """The weights of an adapter that says something; a fresh one adds nothing."""
+    with torch.no_grad():
+        for name, weight in policy.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.05)
+    return {name: weight.clone() for name, weight in policy.state_dict().items()}
+
+
+@pytest.mark.parametrize("lora", [{}, {"dora": True}], ids=["lora", "dora"])
+def test_a_model_answers_with_its_adapter_and_is_the_same_afterwards(
+    base: Path, tmp_path: Path, lora: dict[str, Any]
+) -> None:
+    run = job(base, tmp_path, tuning={"lora": {**LORA["lora"], **lora}}, maxCompletionTokens=10)
+    policy = tuning.applied(model.load(run.config, run.places, run.precision), run)
+    before = moved(policy)
+    found = rollouts.answered(policy, run, prompts(run), seed=1)
+    assert all(torch.equal(weight, before[name]) for name, weight in policy.state_dict().items())
+    for sample in found:
+        assert sample.log_probabilities == pytest.approx(scored(policy, sample, 1.0), abs=1e-4)
+    with policy.disable_adapter():
+        assert sample.log_probabilities != pytest.approx(scored(policy, sample, 1.0), abs=1e-2)
+
+
+def test_a_plain_adapter_is_in_the_weights_while_the_model_answers(base: Path, tmp_path: Path) -> None:
+    run = job(base, tmp_path, maxCompletionTokens=6)
+    policy = tuning.applied(model.load(run.config, run.places, run.precision), run)
+    seen: list[bool] = []
+    layers = [layer for layer in policy.modules() if isinstance(layer, Linear)]
+    rollouts.answered(policy, run, prompts(run), seed=1, between=lambda: seen.extend(one.merged for one in layers))
+    assert seen
+    assert all(seen)
+    assert not any(layer.merged for layer in layers)

@@ -16,7 +16,7 @@ from posttrain_api.v1alpha1.methods import Grpo, Ppo, Rloo
 from posttrain_trainer import batching
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
-from posttrain_trainer.rl import conversations
+from posttrain_trainer.rl import conversations, merged
 from posttrain_trainer.rl.conversations import Ask
 from posttrain_trainer.rl.engine import Answer
 from posttrain_trainer.rl.samples import Sample
@@ -101,6 +101,7 @@ def _answering(model: Any, job: Job, seed: int) -> Iterator[Any]:
     device, dtype = job.precision.device, getattr(torch, job.precision.dtype)
     try:
         with (
+            merged.merged(model),
             torch.inference_mode(),
             torch.random.fork_rng(),
             # Whole weights are float32 in memory, and trained in the recipe's precision.

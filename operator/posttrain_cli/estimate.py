@@ -11,7 +11,7 @@ from rich.text import Text
 from posttrain_api.trainer_contract import PreflightReport, RunConfig
 from posttrain_api.v1alpha1 import training_run
 from posttrain_api.v1alpha1.training_run import Output, TrainingRun
-from posttrain_cli import documents, report_table, stand_ins, trainer_process
+from posttrain_cli import documents, kustomization, report_table, stand_ins, trainer_process
 from posttrain_cli.documents import Document
 from posttrain_cli.failure import Failure, one_line
 from posttrain_cli.faults import faults, parsed
@@ -39,7 +39,7 @@ class Here:
 
 def estimate(files: Sequence[str], console: Console, here: Here) -> int:
     """Print what preflight finds of each TrainingRun of the files; 1 where one is refused."""
-    found = documents.read(files)
+    found = [*documents.read(files), *kustomization.config_maps(files)]
     runs = {document.name: document for document in found if _is_run(document)}
     if not runs:
         raise Failure(f"{', '.join(files)}: there is no TrainingRun")

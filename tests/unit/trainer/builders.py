@@ -32,6 +32,8 @@ RL_LESSON: dict[str, Any] = {
 }
 """To begin with a small letter, which the random base does in one of ten answers: learned in seconds."""
 UID = "7c9d6c1e-0000-4000-8000-000000000001"
+RL_SHORT: dict[str, Any] = {"rewards": [{"builtin": "length", "maxCharacters": 4}], "allowNoSignal": True}
+"""An environment in which answers score differently from the first one on."""
 
 
 def tokenizer(folder: Path) -> None:

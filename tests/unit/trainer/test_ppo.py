@@ -1,9 +1,6 @@
-"""Proximal policy optimization on a tiny base: what it reads, what it learns from, and its runs from end to end."""
+"""Proximal policy optimization: what it learns from, by hand, and what it reads of a tiny base."""
 
-import json
-import os
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +8,16 @@ import pytest
 import torch
 from tests.unit.trainer import builders
 
-from posttrain_api.artifact import MANIFEST_FILE, Manifest, differences
-from posttrain_api.trainer_contract import RunConfig, Source, TrainingReport
 from posttrain_api.v1alpha1.methods import Ppo
-from posttrain_api.v1alpha1.training_run import Checkpoints
-from posttrain_trainer import model, training, tuning
+from posttrain_trainer import model, tuning
 from posttrain_trainer.job import Job
 from posttrain_trainer.methods import ppo
-from posttrain_trainer.places import Places
-from posttrain_trainer.progress import Progress
-from posttrain_trainer.refusal import Stop, Stopped
-from posttrain_trainer.rl import rollouts
+from posttrain_trainer.rl import ppo_math, rollouts
 from posttrain_trainer.rl.actor_critic import ActorCritic, Read
 from posttrain_trainer.rl.samples import Sample, Scored
 from posttrain_trainer.scoring import Scores
 
 ROWS = [{"prompt": f"{'Please. ' * (number % 3)}Say {number}", "gold": "7"} for number in range(24)]
-SHORT: dict[str, Any] = {"rewards": [{"builtin": "length", "maxCharacters": 4}], "allowNoSignal": True}
-"""Scores that differ from the first answer on."""
 
 
 def near(*expected: float, within: float = 1e-6) -> object:
@@ -158,6 +147,25 @@ def test_an_answer_of_which_the_rewards_say_nothing_is_left_out(base: Path, tmp_
     assert ppo.experiences(ppo.judged(scored[1:2], found), Ppo(), 0.05) == []
 
 
+def test_the_value_model_learns_what_answers_are_worth(base: Path, tmp_path: Path) -> None:
+    run = job(base, tmp_path)
+    found = networks(run)
+    given = answers(run, found.policy)
+    lengths = [len(one.token_ids) for one in given]
+    nothing = [torch.zeros(length) for length in lengths]
+    worth = [torch.full((length,), float(place % 2)) for place, length in enumerate(lengths)]
+    lessons = [
+        ppo.Experience(one, old, old, returns, old) for one, old, returns in zip(given, nothing, worth, strict=True)
+    ]
+    optimizer = torch.optim.AdamW(found.trained, lr=0.01)
+    for _ in range(60):
+        ppo.losses(found.read(given), lessons, Ppo(value_epsilon=100))["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        assert ppo_math.explained_variance(found.read(given).values, torch.cat(worth)) > 0.9
+
+
 TUNINGS = [
     pytest.param({"lora": {"rank": 4, "alpha": 8}}, "the policy without its adapter", id="lora"),
     pytest.param({"full": {}}, "a copy", id="full"),
@@ -181,62 +189,19 @@ def test_the_reference_stays_the_start_while_the_policy_moves(
         assert not torch.allclose(found.read(given).log_probabilities, start, atol=1e-2)
 
 
-# Whole runs
+# Steps
 
 
-def config(base: Path, folder: Path, **spec: Any) -> RunConfig:
-    rows = builders.json_lines(folder / "rows.jsonl", ROWS)
-    environment, numbers = spec.pop("environment", {}), spec.pop("hyperparameters", {})
-    return builders.rl_run(
-        base, rows, method="ppo", environment=SHORT | environment, hyperparameters={"warmupSteps": 0, **numbers}, **spec
-    )
+def test_a_step_in_parts_is_the_same_step(base: Path, tmp_path: Path) -> None:
+    def first(limit: int | None) -> dict[str, float]:
+        numbers = {"maxSteps": 1, "gradientCheckpointing": limit is None, "maxTokensPerGpu": limit}
+        run = job(base, tmp_path, environment=builders.RL_SHORT, hyperparameters=numbers)
+        ppo.train(networks(run).policy, run)
+        return run.progress.history[0]
 
-
-def trained(config: RunConfig, folder: Path, progress: Progress | None = None) -> tuple[TrainingReport, Progress]:
-    progress = progress or Progress("double")
-    return training.train(config, Places(claims=folder), progress, Stop()), progress
-
-
-STEP_METRICS = {
-    "loss",
-    "policyLoss",
-    "valueLoss",
-    "explainedVariance",
-    "reward",
-    "rewardStd",
-    "reward.length",
-    "rewardStd.length",
-    "entropy",
-    "kl",
-    "noSpreadShare",
-    "clippedShare",
-    "meanTokens",
-    "maxTokens",
-    "truncatedShare",
-    "samplingMismatch",
-    "rolloutSeconds",
-    "trainingSeconds",
-    "learningRate",
-    "gradNorm",
-}
-
-
-@pytest.mark.parametrize("chosen", [each.values[0] for each in TUNINGS], ids=["lora", "full"])
-def test_a_run_publishes_its_result_and_tells_every_step(base: Path, tmp_path: Path, chosen: dict[str, Any]) -> None:
-    report, progress = trained(config(base, tmp_path, tuning=chosen), tmp_path)
-    folder = Places(claims=tmp_path).path(report.artifact.uri)
-    manifest = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
-    assert (manifest.digest, list(differences(folder, manifest.files))) == (report.artifact.digest, [])
-    assert not [name for name in manifest.files if "value" in str(name)]
-    assert (report.steps_completed, report.steps_planned) == (3, 3)
-    assert [step["step"] for step in progress.history] == [1, 2, 3]
-    assert all(set(step) >= STEP_METRICS for step in progress.history)
-    first, last = progress.history[0], progress.history[-1]
-    assert (first["kl"], first["samplingMismatch"], first["clippedShare"]) == pytest.approx((0, 0, 0), abs=1e-5)
-    assert last["kl"] > 1e-4
-    assert first["policyLoss"] == pytest.approx(0, abs=1e-5), "the mean of whitened advantages"
-    assert first["tokens"] > 8 * first["meanTokens"]
-    assert json.loads((folder / "report.json").read_bytes())["memory"]["policy"].endswith(" weights")
+    whole, parts = first(None), first(128)
+    for name in ("loss", "policyLoss", "valueLoss", "gradNorm", "kl", "entropy"):
+        assert parts[name] == pytest.approx(whole[name], abs=1e-5), name
 
 
 @pytest.mark.parametrize(
@@ -248,107 +213,8 @@ def test_a_run_publishes_its_result_and_tells_every_step(base: Path, tmp_path: P
     ],
 )
 def test_an_epoch_asks_each_prompt_once(base: Path, tmp_path: Path, block: dict[str, int], epochs: list[float]) -> None:
-    given = config(base, tmp_path, ppo=block, hyperparameters={"epochs": 1})
-    run = Job(given, Places(claims=tmp_path), *prepared(given, tmp_path))
-    progress = run.progress
+    run = job(base, tmp_path, environment=builders.RL_SHORT, ppo=block, hyperparameters={"epochs": 1})
     ppo.train(networks(run).policy, run)
-    assert [round(step["epoch"], 2) for step in progress.history] == epochs
-    generations = {step["samplingMismatch"] for step in progress.history}
+    assert [round(step["epoch"], 2) for step in run.progress.history] == epochs
+    generations = {step["samplingMismatch"] for step in run.progress.history}
     assert len(generations) == len(epochs) // (block.get("miniBatches", 1) * block.get("numIterations", 1))
-
-
-def prepared(given: RunConfig, folder: Path) -> tuple[Any, ...]:
-    from posttrain_trainer import task
-
-    places, stop = Places(claims=folder), Stop()
-    return task.prepare(given, places, stop), model.precision("auto"), Progress("double"), stop
-
-
-def test_a_step_in_parts_is_the_same_step(base: Path, tmp_path: Path) -> None:
-    def first(limit: int | None) -> dict[str, float]:
-        numbers = {"maxSteps": 1, "gradientCheckpointing": limit is None, "maxTokensPerGpu": limit}
-        run = job(base, tmp_path, environment=SHORT, hyperparameters=numbers)
-        ppo.train(networks(run).policy, run)
-        return run.progress.history[0]
-
-    whole, parts = first(None), first(128)
-    for name in ("loss", "policyLoss", "valueLoss", "gradNorm", "kl", "entropy"):
-        assert parts[name] == pytest.approx(whole[name], abs=1e-5), name
-
-
-def test_the_score_rises(base: Path, tmp_path: Path) -> None:
-    digits = {"rewards": [{"builtin": "regex", "pattern": r"[\s\S]*[0-9][\s\S]*"}]}
-    numbers = {"maxSteps": 15, "effectiveBatchSize": 64, "learningRate": 0.03, "gradientCheckpointing": False}
-    given = config(
-        base,
-        tmp_path,
-        environment=digits,
-        hyperparameters=numbers,
-        tuning={"full": {}},
-        ppo={"maxCompletionTokens": 3},
-    )
-    _, progress = trained(given, tmp_path)
-    first, last = (sum(step["reward"] for step in part) / 3 for part in (progress.history[:3], progress.history[-3:]))
-    assert first < 0.4
-    assert last > 0.7
-
-
-def test_beta_follows_the_divergence_of_the_answers(base: Path, tmp_path: Path) -> None:
-    _, progress = trained(config(base, tmp_path, ppo={"klTarget": 0.01, "beta": 0.5}), tmp_path)
-    betas = [step["beta"] for step in progress.history]
-    assert betas[:2] == near(0.5, 0.49), "answers of the start do not diverge"
-    found = progress.history[1]["klOfAnswers"]
-    assert betas[2] == pytest.approx(0.49 * (1 + 0.1 * min(max(found / 0.01 - 1, -0.2), 0.2)))
-
-
-def test_early_stopping_and_named_checkpoints_are_those_of_the_other_methods(base: Path, tmp_path: Path) -> None:
-    stopping = {"metrics": ["success"], "earlyStopping": {"metric": "success", "patience": 1, "everySteps": 1}}
-    given = config(
-        base,
-        tmp_path,
-        environment={"rewards": [*SHORT["rewards"], {"builtin": "numeric", "role": "success"}]},
-        evaluation={**stopping, "maxCompletionTokens": 4},
-        hyperparameters={"maxSteps": 6},
-    )
-    report, progress = trained(given.replace(checkpoints=Checkpoints(every_steps=1, keep=2)), tmp_path)
-    assert (report.stopped_early, report.steps_completed, report.steps_planned) == (True, 2, 6)
-    assert [named.name for named in report.checkpoints] == ["step-1", "step-2", "final", "best"]
-    assert progress.history[0]["heldOut.success"] == 0
-
-
-@pytest.fixture
-def sigterm() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.mark.usefixtures("sigterm")
-def test_sigterm_ends_at_a_step_and_publishes_nothing(base: Path, tmp_path: Path) -> None:
-    class Watched(Progress):
-        def step(self, step: int, **numbers: Any) -> None:
-            super().step(step, **numbers)
-            if step == 2:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    stop = Stop()
-    stop.listen()
-    with pytest.raises(Stopped, match=r"^stopped by SIGTERM at step 2 of 3$"):
-        training.train(config(base, tmp_path), Places(claims=tmp_path), Watched("double"), stop)
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_a_reward_model_teaches(base: Path, tmp_path: Path) -> None:
-    pairs = [{"prompt": f"Add {n}", "chosen": f"Please {n}", "rejected": f"Go {n} away"} for n in range(24)]
-    rows = builders.json_lines(tmp_path / "pairs.jsonl", pairs)
-    numbers = {"maxSteps": 2, "effectiveBatchSize": 4, "learningRate": 0.01, "maxLength": 128}
-    judging = builders.run(base, rows, method="reward", hyperparameters=numbers)
-    judge = training.train(judging, Places(claims=tmp_path / "judge"), Progress("double"), Stop()).artifact
-    folder = Places(claims=tmp_path / "judge").path(judge.uri)
-    given = config(base, tmp_path, environment={"rewards": [{"model": {"fromRun": {"name": "judge"}}}]})
-    source = Source(run="judge", uri=f"file://{folder}", digest=judge.digest, kind=judge.kind)
-    _, progress = trained(given.replace(sources={"environment.rewards.0": source}), tmp_path)
-    first = progress.history[0]
-    assert first["reward"] == first["reward.model"] != 0
-    assert first["rewardStd"] > 0
-    assert first["gradNorm"] > 0

@@ -1,7 +1,8 @@
 """The models of proximal policy optimization, which share what they can.
 
 In memory there is one base. With LoRA it is the policy with its adapter on, and the reference with its adapter off;
-other tunings keep a copy of the start. The value model is a linear layer on what the policy's output layer reads.
+other tunings keep a copy of the start. The value model is a linear layer on what the policy's output layer reads: its
+loss moves the policy's weights, too, by ppo.valueCoefficient.
 """
 
 import copy

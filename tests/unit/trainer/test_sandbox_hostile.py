@@ -17,7 +17,7 @@ from posttrain_trainer.sandbox import limits, processes
 CODE = Path(__file__).parent / "hostile"
 ANSWERS = {"completions": ["right", "wrong"], "gold": ["right", "right"]}
 SECRET = "hunter2"
-LINE = r" \(rewards\.py, line \d+\)"
+LINE = r" \((rewards|answers)\.py, line \d+\)"
 DENIED = rf"raised PermissionError: \[Errno 1?[13]\] .*{LINE}"
 TIMED_OUT = "timed out after 1 s"
 CROWDED = r"timed out after 1 s(, with \d+ processes: it may have 64)?"
@@ -25,61 +25,61 @@ OUT_OF_DISK = "wrote more than 256 MiB of files, or folders that cannot be read"
 OUT_OF_MEMORY = "reached the memory limit of 256 MiB"
 
 ATTACKS = {
-    "fork_bomb": CROWDED,
-    "fork_bomb_that_leaves": CROWDED,
-    "runs_away": "ended with exit code 0 before it answered",
-    "thread_bomb": rf"raised RuntimeError: can't start new thread{LINE}",
-    "allocates": OUT_OF_MEMORY,
-    "allocates_bit_by_bit": OUT_OF_MEMORY,
-    "allocates_in_processes": OUT_OF_MEMORY,
-    "allocates_shared": rf"raised OSError: \[Errno 12\] Cannot allocate memory{LINE}",
-    "loops": TIMED_OUT,
-    "exits": "ended with exit code 0 before it answered",
-    "raises_system_exit": rf"raised SystemExit{LINE}",
-    "crashes": "was ended by SIGSEGV; the last line of its standard error: dividing",
-    "recurses": rf"raised RecursionError: maximum recursion depth exceeded{LINE}",
-    "recurses_without_limit": f"was ended by SIGSEGV|{OUT_OF_MEMORY}",
-    "ignores_signals": TIMED_OUT,
-    "kills_itself": "was killed by SIGKILL, as where memory runs out",
-    "prints": TIMED_OUT,
-    "fills_the_disk": OUT_OF_DISK,
-    "writes_a_long_file": rf"raised OSError: \[Errno 27\] File too large{LINE}",
-    "hides_its_files": f"{OUT_OF_DISK}|{TIMED_OUT}",
-    "nests_folders": rf"raised ValueError: deep{LINE}|{OUT_OF_DISK}",
-    "writes_a_checkpoint": DENIED,
-    "removes_a_checkpoint": DENIED,
-    "changes_its_code": DENIED,
-    "reads_a_secret": DENIED,
-    "lists_a_folder": DENIED,
-    "tells_its_environment": rf"raised ValueError: HOME LANG [A-Z_ ]*_NUM_THREADS PATH [A-Z]+ TMPDIR{LINE}",
-    "reads_the_environment_of_the_server": DENIED,
-    "writes_the_memory_of_the_server": DENIED,
-    "traces_its_parent": rf"raised PermissionError: \[Errno 1\] ptrace{LINE}",
-    "lowers_limits_of_its_parent": DENIED,
-    "kills_its_parent": DENIED,
-    "kills_everybody": rf"raised ValueError: killed \[\]{LINE}",
-    "signals_all": "returned None: return a list with a number or None for each completion",
-    "closes_everything": "closed the connection over which it answers",
-    "asks_the_server": DENIED,
-    "connects": DENIED,
-    "sends_a_datagram": DENIED,
-    "leaves_its_namespace": rf"raised PermissionError: \[Errno 1\] unshare{LINE}",
-    "returns_nan": "returned nan for completion 2 of 2: write a finite number, or None where it has nothing to say",
-    "returns_infinity": "returned inf for completion 1 of 2: write a finite number, or None where .*",
-    "returns_too_large_a_number": r"returned 10{10,}\.\.\.0+ for completion 1 of 2: write a finite number, or None .*",
-    "returns_text": "returned 'abc' for completion 2 of 2: write a number or None",
-    "returns_too_few": "returned a list of 1 for 2 completions",
-    "returns_one_number": r"returned 1\.0: return a list with a number or None for each completion",
-    "returns_millions": "returned a list of 12500000 for 2 completions",
-    "forges_nonsense": "answered no JSON",
-    "forges_text": "answered something that is no list of scores",
-    "forges_nan": "answered no JSON",
-    "forges_a_gigabyte": "answered 1,073,741,824 bytes: at most 4,194,304 are read",
-    "patches_its_caller": "ended with exit code 1 before it answered.*",
-    "raises_what_cannot_be_printed": rf"raised .*Mine: <exception str\(\) failed>{LINE}",
-    "raises_many_lines": r"raised ValueError: a \[31m a \[31m.{100,700}",
+    "rewards:fork_bomb": CROWDED,
+    "rewards:fork_bomb_that_leaves": CROWDED,
+    "rewards:runs_away": "ended with exit code 0 before it answered",
+    "rewards:thread_bomb": rf"raised RuntimeError: can't start new thread{LINE}",
+    "rewards:allocates": OUT_OF_MEMORY,
+    "rewards:allocates_bit_by_bit": OUT_OF_MEMORY,
+    "rewards:allocates_in_processes": OUT_OF_MEMORY,
+    "rewards:allocates_shared": rf"raised OSError: \[Errno 12\] Cannot allocate memory{LINE}",
+    "rewards:loops": TIMED_OUT,
+    "rewards:exits": "ended with exit code 0 before it answered",
+    "rewards:raises_system_exit": rf"raised SystemExit{LINE}",
+    "rewards:crashes": "was ended by SIGSEGV; the last line of its standard error: dividing",
+    "rewards:recurses": rf"raised RecursionError: maximum recursion depth exceeded{LINE}",
+    "rewards:recurses_without_limit": f"was ended by SIGSEGV|{OUT_OF_MEMORY}",
+    "rewards:ignores_signals": TIMED_OUT,
+    "rewards:kills_itself": "was killed by SIGKILL, as where memory runs out",
+    "rewards:prints": TIMED_OUT,
+    "rewards:fills_the_disk": OUT_OF_DISK,
+    "rewards:writes_a_long_file": rf"raised OSError: \[Errno 27\] File too large{LINE}",
+    "rewards:hides_its_files": f"{OUT_OF_DISK}|{TIMED_OUT}",
+    "rewards:nests_folders": rf"raised ValueError: deep{LINE}|{OUT_OF_DISK}",
+    "rewards:writes_a_checkpoint": DENIED,
+    "rewards:removes_a_checkpoint": DENIED,
+    "rewards:changes_its_code": DENIED,
+    "rewards:reads_a_secret": DENIED,
+    "rewards:lists_a_folder": DENIED,
+    "rewards:tells_its_environment": rf"raised ValueError: HOME LANG [A-Z_ ]*_NUM_THREADS PATH [A-Z]+ TMPDIR{LINE}",
+    "rewards:reads_the_environment_of_the_server": DENIED,
+    "rewards:writes_the_memory_of_the_server": DENIED,
+    "rewards:traces_its_parent": rf"raised PermissionError: \[Errno 1\] ptrace{LINE}",
+    "rewards:lowers_limits_of_its_parent": DENIED,
+    "rewards:kills_its_parent": DENIED,
+    "rewards:kills_everybody": rf"raised ValueError: killed \[\]{LINE}",
+    "rewards:signals_all": "returned None: return a list with a number or None for each completion",
+    "rewards:closes_everything": "closed the connection over which it answers",
+    "rewards:asks_the_server": DENIED,
+    "rewards:connects": DENIED,
+    "rewards:sends_a_datagram": DENIED,
+    "rewards:leaves_its_namespace": rf"raised PermissionError: \[Errno 1\] unshare{LINE}",
+    "answers:returns_nan": "returned nan for completion 2 of 2: write a finite number, or None where .*",
+    "answers:returns_infinity": "returned inf for completion 1 of 2: write a finite number, or None where .*",
+    "answers:returns_too_large_a_number": r"returned 10{10,}\.\.\.0+ for completion 1 of 2: write a finite .*",
+    "answers:returns_text": "returned 'abc' for completion 2 of 2: write a number or None",
+    "answers:returns_too_few": "returned a list of 1 for 2 completions",
+    "answers:returns_one_number": r"returned 1\.0: return a list with a number or None for each completion",
+    "answers:returns_millions": "returned a list of 12500000 for 2 completions",
+    "answers:forges_nonsense": "answered no JSON",
+    "answers:forges_text": "answered something that is no list of scores",
+    "answers:forges_nan": "answered no JSON",
+    "answers:forges_a_gigabyte": "answered 1,073,741,824 bytes: at most 4,194,304 are read",
+    "answers:patches_its_caller": "ended with exit code 1 before it answered.*",
+    "answers:raises_what_cannot_be_printed": rf"raised .*Mine: <exception str\(\) failed>{LINE}",
+    "answers:raises_many_lines": r"raised ValueError: a \[31m a \[31m.{100,700}",
 }
-"""Function of hostile/rewards.py -> what the run says of it."""
+"""module:function in hostile/ -> what the run says of it."""
 
 LEFTOVERS = ["leaves_a_daemon", "leaves_a_thread", "sleeps_at_exit"]
 """Those that answer, and go on."""
@@ -132,7 +132,7 @@ def test_an_attack_costs_its_own_call_and_says_why(
 ) -> None:
     code = (CODE / "rewards.py").read_bytes()
     with pytest.raises(CallFailed) as failed:
-        sandbox.apart.score(CODE, f"rewards:{attack}", columns, BRIEF if TIMED_OUT in reason else LIMITS)
+        sandbox.apart.score(CODE, attack, columns, BRIEF if TIMED_OUT in reason else LIMITS)
     assert re.fullmatch(reason, str(failed.value))
     with pytest.raises(BlockingIOError):
         listener.accept()

@@ -139,7 +139,9 @@ class _OwnServer:
         arguments = [sys.executable, "-m", "posttrain_trainer", "--rewards-server"]
         arguments += [] if uid is None else ["--uid", str(uid)]
         with theirs:
-            self._process = subprocess.Popen(arguments, stdin=theirs, env=_environment(), start_new_session=True)
+            self._process = subprocess.Popen(
+                arguments, stdin=theirs.fileno(), env=_environment(), start_new_session=True
+            )
 
     @property
     def is_alive(self) -> bool:

@@ -17,7 +17,7 @@ def work(channel: socket.socket, request: Mapping[str, Any]) -> None:
     try:
         function = foreign.load(folder, request["entrypoint"])
         found = foreign.called(function, foreign.accepted(function, arguments))
-        answer = {"scores": foreign.scores(found, count)}
+        answer: dict[str, Any] = {"scores": foreign.scores(found, count)}
     except MemoryError:
         answer = {"memory": True}
     except BaseException as error:  # noqa: BLE001 - the outermost boundary of code that is not ours

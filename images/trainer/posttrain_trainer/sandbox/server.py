@@ -14,7 +14,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from posttrain_trainer.sandbox import disk, kernel, processes, warden
 from posttrain_trainer.sandbox.confinement import NOBODY, Setting
@@ -117,7 +117,7 @@ class Server:
     def _turn(self) -> None:
         """Wait for a connection or a signal, and take it."""
         sources = [self._source] if len(self._wardens) < MAX_CALLS else []
-        ready, _, _ = select.select([self._woken, *sources], [], [])
+        ready = _readable([self._woken, *sources])
         if self._woken in ready:
             os.read(self._woken, 4096)
         if self._source in ready:
@@ -153,6 +153,10 @@ class Server:
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._is_stopping = True
+
+
+def _readable(sources: list[Any]) -> list[Any]:
+    return select.select(sources, [], [])[0]
 
 
 def _serve(connection: socket.socket, setting: Setting) -> None:

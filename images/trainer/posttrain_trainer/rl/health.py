@@ -20,9 +20,10 @@ WINDOW = 10
 """Steps that are judged together. A step has few prompts, each as hard as it is: the mean of fewer steps is noise."""
 START = 3
 """Steps that say how it was before it learned: a model may change much in ten."""
-NOISE, HOPE = 5.0, 2.0
-"""Standard errors that a mean must move by to be wrong, and those from which on it may be right. The best of all
-windows is lucky: with 3 for 5, three of four trainings of 300 steps looked wrong in which success stayed as it was."""
+NOISE, RISEN, HOPE = 5.0, 3.0, 2.0
+"""Standard errors that a mean must move by: to have fallen from its best, to have risen, and to be perhaps rising. The
+best of all windows is lucky: with 3 for 5, three of four trainings of 300 steps looked wrong in which success stayed as
+it was."""
 SOLVED = 0.95
 """Success from which on a task is solved: to be sure of every token is right then."""
 
@@ -184,7 +185,7 @@ def _falling(best: _Window, last: _Window) -> str | None:
     before, now = statistics.fmean(best.success), statistics.fmean(last.success)
     if before - now < LEAST_FALL * abs(before) or _moved(best.success, last.success) > -NOISE:
         return None
-    if _moved(best.reward, last.reward) < NOISE:
+    if _moved(best.reward, last.reward) < RISEN:
         return None
     return (
         f"since step {best.first_step} reward rose from {_means(best.reward, last.reward)}, and success fell from "
@@ -195,7 +196,7 @@ def _falling(best: _Window, last: _Window) -> str | None:
 
 def _cheap(first: _Window, last: _Window, num_steps: int) -> str | None:
     is_low = statistics.fmean(last.success) < CHEAP_SUCCESS and _moved(first.success, last.success) < HOPE
-    if num_steps < CHEAP_STEPS or not is_low or _moved(first.reward, last.reward) < NOISE:
+    if num_steps < CHEAP_STEPS or not is_low or _moved(first.reward, last.reward) < RISEN:
         return None
     return (
         f"since step {first.first_step} reward rose from {_means(first.reward, last.reward)}, and success stays low: "

@@ -10,7 +10,7 @@ from typing import Any
 from posttrain_api.v1alpha1.environment import Environment
 from posttrain_api.v1alpha1.methods import PAIRS, RL
 from posttrain_trainer.data import Message, Parse, Row, named_type
-from posttrain_trainer.rewards import forms
+from posttrain_trainer.rewards import forms, tool_call
 
 ROLES = ("system", "user", "assistant", "tool")
 _FORMATS = 'write "messages", or "prompt" and "completion", or "instruction" and "output", or "text"'
@@ -94,7 +94,7 @@ def _asked(number: int, value: Mapping[str, Any]) -> tuple[list[Message], str | 
         return messages, None
     if len(messages) == 1:
         raise ValueError(f"the conversation is an answer without a question: {_PROMPT}")
-    return messages[:-1], str(messages[-1]["content"]).strip()
+    return messages[:-1], tool_call.said(messages[-1])
 
 
 def _require(value: Mapping[str, Any], columns: tuple[str, ...], formats: str) -> None:
@@ -145,7 +145,7 @@ def _said(value: Mapping[str, Any], column: str) -> str | None:
     is_data = isinstance(answer, list) and all(isinstance(item, dict) and "role" not in item for item in answer)
     if is_data or isinstance(answer, int | float | dict):
         return json.dumps(answer, ensure_ascii=False)
-    return str(_answer(value, column)[-1]["content"]).strip()
+    return tool_call.said(_answer(value, column)[-1])
 
 
 def _from_messages(number: int, value: Mapping[str, Any]) -> Row:

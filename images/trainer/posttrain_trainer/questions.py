@@ -7,7 +7,7 @@ from typing import Any
 from posttrain_api.v1alpha1.environment import Reward
 from posttrain_trainer import data
 from posttrain_trainer.data import Message, Row, Rows
-from posttrain_trainer.rewards import builtin
+from posttrain_trainer.rewards import builtin, tool_call
 from posttrain_trainer.template import ChatFormat
 
 
@@ -70,4 +70,4 @@ def _parted(row: Row) -> tuple[list[Message], str | None]:
 
 
 def _said(messages: Sequence[Message]) -> str:
-    return str(messages[-1]["content"]).strip()
+    return tool_call.said(messages[-1])

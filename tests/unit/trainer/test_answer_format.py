@@ -1,5 +1,6 @@
 """How a right answer is written: for what sft learns, for held-out rows, and for what the rewards compare with."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from posttrain_trainer import formats, measurable, task
 from posttrain_trainer.examples import Example, Prompt
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Stop
-from posttrain_trainer.rewards import forms
+from posttrain_trainer.rewards import forms, tool_call
 from posttrain_trainer.task import Task
 
 GSM8K, BOXED, EXACT = {"builtin": "gsm8k"}, {"builtin": "boxed"}, {"builtin": "exact"}
@@ -79,6 +80,23 @@ def test_several_calls_are_a_gold_answer() -> None:
     assert formats.prompt(1, {"prompt": "?", "gold": [CALL, CALL]}).gold == f"[{', '.join(2 * [str(CALL)])}]".replace(
         "'", '"'
     )
+
+
+CALLED = {"role": "assistant", "content": "I add.", "tool_calls": [{"type": "function", "function": CALL}]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "1 + 1?"}, CALLED]},
+        {"prompt": "1 + 1?", "completion": [CALLED]},
+    ],
+    ids=["a conversation", "a completion"],
+)
+def test_calls_of_a_message_are_a_right_answer_as_templates_write_it(row: dict[str, Any]) -> None:
+    found = formats.prompt(1, row, environment({"builtin": "tool_call"}))
+    assert found.right == 'I add.\n<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+    assert tool_call.score(json.dumps(CALL), found.gold or "") == 1
 
 
 def prepared(base: Path, folder: Path, places: Places, *, method: str, **spec: Any) -> Task:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from posttrain_trainer.rewards import json_answer
@@ -17,6 +18,16 @@ def score(answer: str, gold: str) -> float:
         return float(calls(answer) == wanted)
     except ValueError:
         return 0.0
+
+
+def said(message: Mapping[str, Any]) -> str:
+    """What an assistant's message says, its calls as most chat templates write them."""
+    functions = [call.get("function", call) for call in message.get("tool_calls") or []]
+    written = [
+        f"{_OPEN}\n{json.dumps({'name': one['name'], 'arguments': one.get('arguments', {})})}\n</tool_call>"
+        for one in functions
+    ]
+    return "\n".join(filter(None, [str(message["content"]).strip(), *written]))
 
 
 def calls(text: str) -> list[str]:

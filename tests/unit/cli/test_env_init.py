@@ -63,6 +63,23 @@ def test_kubectl_makes_the_same_config_maps_as_we_do(tmp_path: Path):
     assert set(ours.content["data"]) == {"data.jsonl", "rewards.py"}
 
 
+def test_keys_paths_and_literals_are_those_of_kubectl(tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.py").write_text("one")
+    generator = {"name": "mine", "files": ["b.py=deep/a.py", "deep/a.py"], "literals": ["seed=4=2"]}
+    made = {"configMapGenerator": [generator], "generatorOptions": {"disableNameSuffixHash": True}}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(made))
+    theirs = subprocess.run(["kubectl", "kustomize", tmp_path], capture_output=True, text=True, check=True).stdout
+    (ours,) = kustomization.config_maps([str(tmp_path / "x.yaml"), str(tmp_path / "y.yaml"), "-"])
+    assert ours.content["data"] == yaml.safe_load(theirs)["data"] == {"b.py": "one", "a.py": "one", "seed": "4=2"}
+
+
+def test_a_file_that_a_kustomization_names_and_is_not_there_is_told(tmp_path: Path):
+    (tmp_path / "kustomization.yaml").write_text("configMapGenerator: [{name: mine, files: [rows.jsonl]}]")
+    with pytest.raises(Failure, match=r"kustomization\.yaml: rows\.jsonl cannot be read: No such file or directory"):
+        kustomization.config_maps([str(tmp_path / "run.yaml")])
+
+
 def test_nothing_is_overwritten(tmp_path: Path):
     (tmp_path / "rewards.py").write_text("mine")
     with pytest.raises(Failure, match=r"rewards\.py is there already: nothing was written, name another folder"):

@@ -20,6 +20,8 @@ _MAX_PROBES = 50
 """Steps of a training at which the distance from the start is measured, at most."""
 
 
+_GENERATED = "rolloutSeconds"
+"""What only the first of the steps has that learn from the same answers."""
 _SPENT = "Seconds"
 """What the names of numbers end with that a generation has once, and not in each step that learns from it."""
 
@@ -56,8 +58,10 @@ class Monitor(TrainerCallback):
         self._probe = Probe(start, samples, pad=self._pad, precision=self._precision)
 
     def resume(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """An earlier start of this training has taken these steps."""
-        self._history = [dict(step) for step in history]
+        """An earlier start of this training has taken these steps; what it answered best with is lost."""
+        for step in history:
+            self._is_fresh = _GENERATED in step
+            self._remember(step["step"], step)
 
     def generated(self, model: Any, scored: Sequence[Scored], shown: Metrics) -> None:
         """The model, as it is now, has given these answers, which the next steps learn from; `shown`: what its answers
@@ -103,9 +107,9 @@ class Monitor(TrainerCallback):
             self._kl = _finite(self._probe.distance(self._model))
         return {"kl": self._kl}
 
-    def _remember(self, step: int, metrics: Metrics) -> None:
+    def _remember(self, step: int, metrics: Mapping[str, Any]) -> None:
         """The steps that learn from the same answers are one: a window is to hold so many generations."""
-        before = {} if self._is_fresh else self._history.pop()
+        before = {} if self._is_fresh or not self._history else self._history.pop()
         self._history.append({**before, **metrics, "step": step})
         self._is_fresh = False
 

@@ -39,6 +39,7 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
+EMPTY_OF_VALUE = (candidates.EMPTY, candidates.SPACE, candidates.ECHO, candidates.LONG)
 HONEST: dict[str, judged.Function] = {
     "minus one or one": lambda answer, gold, _: 1.0 if answer.strip() == gold else -1.0,
     "a little for the tags": lambda answer, gold, _: 0.3 * bool(in_tags(answer)) + 0.7 * (in_tags(answer) == gold),
@@ -91,7 +92,10 @@ EXACT = {"builtin": "exact"}
         pytest.param(WORKED, [{"builtin": "numeric"}], id="numeric with workings"),
         pytest.param(NUMBERS, [{"builtin": "gsm8k"}], id="gsm8k"),
         pytest.param(WORKED, [{"builtin": "gsm8k"}], id="gsm8k with workings"),
+        pytest.param([f"${number},000" for number in NUMBERS], [{"builtin": "gsm8k"}], id="gsm8k written otherwise"),
         pytest.param(FRACTIONS, [{"builtin": "boxed"}], id="boxed"),
+        pytest.param(list("ABCD") * 5, [EXACT], id="one of four"),
+        pytest.param(["yes"] * 5, [EXACT], id="always the same"),
         pytest.param(CALLS, [{"builtin": "tool_call"}], id="tool_call"),
         pytest.param(DATES, [{"builtin": "regex", "pattern": r"\d{4}-\d\d-\d\d"}], id="regex"),
         pytest.param(CITIES, [{"builtin": "json_schema", "jsonSchema": SCHEMA}], id="json_schema"),
@@ -223,6 +227,14 @@ def test_a_prompt_that_holds_the_right_answer_is_not_tried() -> None:
     kinds = {one.kind for one in candidates.candidates(prompt, [prompt], given.environment)}
     assert candidates.ECHO not in kinds
     assert candidates.EMPTY in kinds
+
+
+def test_an_answer_that_does_not_hold_its_value_is_tried_with_another_rows() -> None:
+    messages = [{"role": "user", "content": "?"}]
+    rows = [Prompt(number, messages, array("i"), str(number), {}, f"{'I' * number}.") for number in (7, 8)]
+    texts = {one.kind: one.text for one in candidates.candidates(rows[0], rows, Given([], EXACT).environment)}
+    assert texts[candidates.OTHER_ROW] == "IIIIIIII."
+    assert texts.keys() == {candidates.RIGHT, candidates.OTHER_ROW, *(EMPTY_OF_VALUE)}
 
 
 def test_a_whole_answer_is_changed_where_its_value_stands() -> None:

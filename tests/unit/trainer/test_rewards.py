@@ -1,6 +1,7 @@
 """What each builtin reward says of an answer, and that none of them can hold up a run."""
 
 import json
+import socket
 import threading
 import time
 from array import array
@@ -239,9 +240,14 @@ def test_an_answer_that_would_be_computed_for_hours_is_wrong_and_the_next_is_jud
 
 
 def test_a_reference_of_a_schema_opens_no_connection() -> None:
-    reward = FAILING
-    [failed] = scorer(reward).score([(prompt(None), "{}")])
-    assert "refers to http://127.0.0.1:9/schema.json, which is not in it" in failed.failed["json_schema"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
+        reward = {"builtin": "json_schema", "jsonSchema": {"$ref": address}}
+        [failed] = scorer(reward).score([(prompt(None), "{}")])
+        assert f"refers to {address}, which is not in it" in failed.failed["json_schema"]
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_a_sum_that_lacks_a_part_is_none_and_a_reward_that_fails_on_and_on_ends_the_run() -> None:

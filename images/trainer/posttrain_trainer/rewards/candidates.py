@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from posttrain_api.v1alpha1.environment import Environment
 from posttrain_trainer.examples import Prompt
-from posttrain_trainer.rewards import boxed, forms, gsm8k
+from posttrain_trainer.rewards import boxed, forms, gsm8k, numbers
 
 RIGHT = "the right answer"
 WRONG_VALUE = "a wrong value in the right form"
@@ -50,9 +51,11 @@ def candidates(prompt: Prompt, others: Sequence[Prompt], environment: Environmen
 
 
 def value(prompt: Prompt) -> str:
-    """The gold answer without what stands around it in the forms of the field."""
-    gold = prompt.gold or prompt.right or ""
-    return (boxed.content(gold) or gold.rpartition("####")[2]).strip()
+    """What of the gold answer stands in the right one: without the forms of the field, or its number; else nothing."""
+    gold = prompt.gold or ""
+    known = (boxed.content(gold) or gold.rpartition("####")[2]).strip()
+    forms_of_it = [known, *map(str, numbers.found(known)[-1:])]
+    return next((one for one in forms_of_it if one and _told(one).search(prompt.right or "")), "")
 
 
 def _cheats(prompt: Prompt, others: Sequence[Prompt], environment: Environment) -> Iterator[tuple[str, str]]:
@@ -63,12 +66,15 @@ def _cheats(prompt: Prompt, others: Sequence[Prompt], environment: Environment) 
     if not (known and _told(known).search(asked)):
         yield ECHO, asked
     is_program = any(reward.builtin == "unit_tests" for reward in environment.rewards if reward.teaches)
-    wrong = None if prompt.right is None or is_program else _wrong(known, others)
+    wrong = None if not known or is_program else _wrong(known, others)
     yield LONG, _long(_with(prompt, wrong) if wrong else asked)
-    if known and prompt.right is not None:
+    if known:
         yield from _of_values(prompt, known, wrong, others)
         if forms.is_declared(environment):
             yield OTHER_FORM, known
+    elif prompt.right is not None:
+        different = (other.right for other in others if _meant(other.gold or "") != _meant(prompt.gold or ""))
+        yield from ((OTHER_ROW, text) for text in islice(filter(None, different), 1))
 
 
 def _of_values(prompt: Prompt, known: str, wrong: str | None, others: Sequence[Prompt]) -> Iterator[tuple[str, str]]:
@@ -89,10 +95,10 @@ def _of_values(prompt: Prompt, known: str, wrong: str | None, others: Sequence[P
 
 def _wrong(known: str, others: Sequence[Prompt]) -> str | None:
     """A value of the same form: the last number is another; where there is none, another row's value."""
-    numbers = list(_DIGITS.finditer(known))
-    if not numbers:
+    digits = list(_DIGITS.finditer(known))
+    if not digits:
         return next(iter(_different(known, others)), None)
-    begin, end = numbers[-1].span()
+    begin, end = digits[-1].span()
     return known[:begin] + str(int(known[begin:end][-18:]) + 1).zfill(end - begin) + known[end:]
 
 

@@ -11,7 +11,7 @@ from posttrain_trainer.rewards.candidates import Candidate
 from posttrain_trainer.rewards.failure import RewardFailed
 from posttrain_trainer.scoring import Said, Scorer
 
-MAX_CALL_SECONDS, MAX_JUDGE_SECONDS = 2.0, 20.0
+MAX_CALL_SECONDS, MAX_JUDGE_SECONDS = 5.0, 20.0
 """95 of 100 single calls end within so long; a judge is waited for by many at once."""
 NUM_TIMED = 20
 _SLACK = 1e-6

@@ -91,7 +91,14 @@ def sandbox() -> Iterator[Sandbox]:
     with sandboxes.sandbox() as found:
         has = found.apart.score(CODE, "rewards:limits", {"completions": [""] * 7}, LIMITS)
         memory = LIMITS.memory_bytes
-        assert has[1:] == [memory, 4 * memory, limits.MAX_FILE_BYTES, limits.MAX_OPEN_FILES, 22, 0]
+        assert has[1:] == [
+            memory,
+            4 * memory,
+            limits.MAX_FILE_BYTES,
+            limits.MAX_OPEN_FILES,
+            22 * (os.cpu_count() or 1),
+            0,
+        ]
         assert has[0] is not None
         assert has[0] <= processes.num_tasks(found.uid) + limits.MAX_PROCESSES + 8
         yield found

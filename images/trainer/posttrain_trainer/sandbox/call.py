@@ -19,6 +19,8 @@ _LOOK_SECONDS = 0.1
 _MAX_TAIL = 2048
 _GRACE_SECONDS = 1.0
 """Between the last word of a process that ends and its end."""
+_CONFINING_SECONDS = 30.0
+"""It takes milliseconds, but on a machine that is busy."""
 _READ_BYTES = 1 << 16
 _CONFINED = {"confined": True}
 
@@ -63,7 +65,7 @@ class Call:
     def begin(self) -> None:
         """Wait until the child has given up its rights, which comes before foreign code; Unconfined where it cannot."""
         try:
-            is_confined = self.said() == _CONFINED
+            is_confined = self.said(seconds=_CONFINING_SECONDS) == _CONFINED
         except Failed as error:
             raise Unconfined(f"the child that was to run foreign code {error}") from error
         assert is_confined

@@ -1,5 +1,6 @@
 """What one call of foreign code may use."""
 
+import os
 import resource
 import signal
 from collections.abc import Mapping
@@ -50,7 +51,9 @@ class Limits:
 def impose(limits: Limits, uid: int) -> None:
     """Set the limits of this process and of those that it starts. The number of processes counts those that the user
     has already."""
-    seconds = resource.RLIM_INFINITY if limits.is_session else int(limits.seconds) + 2
+    # The warden watches the clock: this ends what outlives it, and must not end threads that share the work.
+    cores = os.cpu_count() or 1
+    seconds = resource.RLIM_INFINITY if limits.is_session else cores * int(limits.seconds + 2)
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_CPU: seconds,

@@ -72,6 +72,12 @@ def test_a_run_publishes_its_result_and_tells_every_step(base: Path, tmp_path: P
     assert json.loads((folder / "report.json").read_bytes())["memory"]["policy"].endswith(" weights")
 
 
+def test_whole_weights_without_beta_need_no_copy_of_the_start(base: Path, tmp_path: Path) -> None:
+    _, progress = trained(config(base, tmp_path, tuning={"full": {}}, ppo={"beta": 0}), tmp_path)
+    assert progress.findings["memory"]["reference"] == "none, as ppo.beta is 0"
+    assert [step["kl"] > 0 for step in progress.history] == [True] * 3, "measured on answers of the start"
+
+
 def test_the_score_rises(base: Path, tmp_path: Path) -> None:
     block = {"maxCompletionTokens": 4, "gaeLambda": 1.0}
     _, progress = trained(config(base, tmp_path, ppo=block, **builders.RL_LESSON), tmp_path)

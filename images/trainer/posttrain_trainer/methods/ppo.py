@@ -49,7 +49,7 @@ class Seen:
     old: torch.Tensor
     """Log probabilities under the policy."""
     reference: torch.Tensor
-    """Log probabilities under the start."""
+    """Log probabilities under the start; those of the policy where it is not known."""
     values: torch.Tensor
     """What was expected before each token."""
     entropies: torch.Tensor
@@ -82,7 +82,8 @@ def judged(scored: Sequence[Scored], networks: ActorCritic) -> list[Seen]:
 def _judged(scored: Sequence[Scored], networks: ActorCritic) -> Iterator[Seen]:
     samples = [one.sample for one in scored]
     with torch.no_grad():
-        read, reference = networks.read(samples), networks.reference(samples)
+        read = networks.read(samples)
+        reference = networks.reference(samples) if networks.has_reference else read.log_probabilities
     lengths = [len(sample.token_ids) for sample in samples]
     parts = (read.log_probabilities, reference, read.values, read.entropies)
     for one, *tensors in zip(scored, *(part.split(lengths) for part in parts), strict=True):
@@ -130,7 +131,6 @@ def shown(seen: Sequence[Seen], given: Sequence[Experience]) -> Metrics:
     values, returns = (torch.cat([getattr(one, name) for one in given]) for name in ("values", "returns"))
     return {
         "entropy": _mean([one.entropies for one in seen]),
-        "kl": _mean([ppo_math.divergence(one.log_ratio) for one in seen]),
         "samplingMismatch": evaluate.finite(float((old.cpu() - drawn).abs().mean())),
         "explainedVariance": evaluate.finite(ppo_math.explained_variance(values, returns)),
     }
@@ -194,20 +194,24 @@ class _Loop:
         metrics = {
             **found.metrics,
             **shown(seen, given),
-            **self._adapt(seen),
+            **self._divergence(seen),
             "noSpreadShare": float(not measures.has_spread(found.scored)),
             "trainingSeconds": time.perf_counter() - began,
         }
         return given, metrics | {name: (metrics[name] or 0.0) / self._num_steps for name in _SECONDS}
 
-    def _adapt(self, seen: Sequence[Seen]) -> Metrics:
-        """Sets beta for the next generation where the divergence has a target."""
+    def _divergence(self, seen: Sequence[Seen]) -> Metrics:
+        """How far the answers are from the start, where it is known; sets beta for the next ones where there is a
+        target."""
         target, used = self._chosen.kl_target, self._beta
-        if target is None or not seen:
+        if not seen or not self._networks.has_reference:
             return {}
-        found = statistics.fmean(float(one.log_ratio.sum()) for one in seen)
-        self._beta = ppo_math.adapted(used, divergence=found, target=target)
-        return {"beta": used, "klOfAnswers": found}
+        found: Metrics = {"kl": _mean([ppo_math.divergence(one.log_ratio) for one in seen])}
+        if target is None:
+            return found
+        of_answers = statistics.fmean(one.log_ratio.sum().item() for one in seen)
+        self._beta = ppo_math.adapted(used, divergence=of_answers, target=target)
+        return {**found, "beta": used, "klOfAnswers": of_answers}
 
     def _batches(self, given: Sequence[Experience]) -> Iterator[Sequence[Experience]]:
         """What each step of a generation learns from: in each iteration each answer once."""

@@ -1,8 +1,8 @@
 """The models of proximal policy optimization, which share what they can.
 
 In memory there is one base. With LoRA it is the policy with its adapter on, and the reference with its adapter off;
-other tunings keep a copy of the start. The value model is a linear layer on what the policy's output layer reads: its
-loss moves the policy's weights, too, by ppo.valueCoefficient.
+other tunings keep a copy of the start, where ppo.beta is not 0. The value model is a linear layer on what the policy's
+output layer reads: its loss moves the policy's weights, too, by ppo.valueCoefficient.
 """
 
 import copy
@@ -44,8 +44,11 @@ class ActorCritic:
     def __init__(self, model: Any, job: Job) -> None:
         self.policy = model
         self.value_head = _value_head(model)
-        self._shares_base = isinstance(model, PeftModel) and isinstance(model.active_peft_config, LoraConfig)
-        self._start = None if self._shares_base else copy.deepcopy(model).requires_grad_(False).eval()
+        shares_base = isinstance(model, PeftModel) and isinstance(model.active_peft_config, LoraConfig)
+        self.has_reference = shares_base or rollouts.settings(job).beta > 0
+        """The start is known still."""
+        needs_copy = self.has_reference and not shares_base
+        self._start = copy.deepcopy(model).requires_grad_(False).eval() if needs_copy else None
         self.trained = [
             weight for weight in (*model.parameters(), *self.value_head.parameters()) if weight.requires_grad
         ]
@@ -66,7 +69,7 @@ class ActorCritic:
         return self._read(self.policy, answers)
 
     def reference(self, answers: Sequence[Sample]) -> torch.Tensor:
-        """Log probabilities of the tokens under the start, shape [tokens]."""
+        """Log probabilities of the tokens under the start, which must be known still, shape [tokens]."""
         if self._start is not None:
             return self._read(self._start, answers).log_probabilities
         with self.policy.disable_adapter():
@@ -95,9 +98,10 @@ class ActorCritic:
 
     def _in_memory(self) -> dict[str, str]:
         policy, head = (sum(weight.numel() for weight in m.parameters()) for m in (self.policy, self.value_head))
+        shared = "the policy without its adapter" if self.has_reference else "none, as ppo.beta is 0"
         return {
             "policy": f"{policy} weights",
-            "reference": "the policy without its adapter" if self._start is None else f"a copy of {policy} weights",
+            "reference": shared if self._start is None else f"a copy of {policy} weights",
             "valueModel": f"a layer of {head} weights on the policy, which is no part of the artifact",
         }
 

@@ -236,6 +236,11 @@ def test_what_fits_is_accepted(namespace: Namespace, spec: dict[str, Any]):
         pytest.param({**RLOO, "tuning": {"osft": {}}}, "work with tuning.lora and tuning.full", id="rloo with osft"),
         pytest.param({**GRPO, "grpo": {"groupSize": 7}}, "a multiple of grpo.groupSize", id="half a group by default"),
         pytest.param(
+            {**GRPO, "hyperparameters": {"effectiveBatchSize": 4}},
+            "a multiple of grpo.groupSize, 8 where it is left out",
+            id="half a group of the usual size",
+        ),
+        pytest.param(
             {**RLOO, "rloo": {"groupSize": 8}, "hyperparameters": {"effectiveBatchSize": 12}},
             "a multiple of rloo.groupSize",
             id="half a group",

@@ -4,20 +4,23 @@ from typing import Any
 
 from posttrain_api.model import Check
 from posttrain_api.v1alpha1.hyperparameters import effective_batch_size
+from posttrain_api.v1alpha1.methods import Grpo, Rloo
 
 
-def _whole_groups(name: str) -> Check:
-    batch, size = "self.hyperparameters.effectiveBatchSize", f"self.{name}.groupSize"
+def _whole_groups(name: str, *, usual: int) -> Check:
+    """usual: the size of a group where the block is left out."""
+    batch, size = "self.hyperparameters.effectiveBatchSize", f"(has(self.{name}) ? self.{name}.groupSize : {usual})"
 
     def holds(spec: Any) -> bool:
         block, given = getattr(spec, name), spec.hyperparameters.effective_batch_size
-        return block is None or (given or effective_batch_size(name)) % block.group_size == 0
+        group_size = usual if block is None else block.group_size
+        return spec.method != name or (given or effective_batch_size(name)) % group_size == 0
 
     return Check(
-        f"!has(self.{name}) || (has({batch}) ? {batch} : {effective_batch_size(name)}) % {size} == 0",
+        f"self.method != '{name}' || (has({batch}) ? {batch} : {effective_batch_size(name)}) % {size} == 0",
         holds,
         f"a step holds whole groups: make hyperparameters.effectiveBatchSize, {effective_batch_size(name)} where it is "
-        f"left out, a multiple of {name}.groupSize",
+        f"left out, a multiple of {name}.groupSize, {usual} where it is left out",
     )
 
 
@@ -42,7 +45,8 @@ def _adapters_are_served(name: str) -> Check:
 
 
 ROUND_CHECKS = (
-    *(_whole_groups(name) for name in ("grpo", "rloo")),
+    _whole_groups("grpo", usual=Grpo().group_size),
+    _whole_groups("rloo", usual=Rloo().group_size),
     *(_adapters_are_served(name) for name in ("grpo", "rloo")),
     Check(
         "!has(self.ppo) || !has(self.ppo.rollout.mode) || self.ppo.rollout.mode != 'server'",

@@ -191,7 +191,13 @@ def test_a_verifier_scores_what_stands_in_the_answers_form():
 )
 def test_look_alikes_of_digits_and_letters_are_told_apart(answer: str, gold: str, disguised: bool):
     assert named.is_disguised(answer, gold) is disguised
-    assert not disguised or scored(SUM, [f"<answer>{answer}</answer>"])[-1] == 0.0
+
+
+def test_a_right_answer_in_look_alikes_scores_nothing():
+    full_width = str(rows(SUM, limit=4).rows[-1].gold).translate(
+        {ord("0") + digit: 0xFF10 + digit for digit in range(10)}
+    )
+    assert scored(SUM, [f"<answer>{full_width}</answer>"]) == [1.0, 1.0, 1.0, 0.0]
 
 
 def test_an_answer_that_holds_up_its_batch_costs_itself_alone():

@@ -96,7 +96,6 @@ class Judge:
         """How a failed request is sent again; a status that stays is read by ourselves."""
         return Retry(
             total=self._http.retries,
-            redirect=False,
             status_forcelist=TRIED_AGAIN,
             allowed_methods=None,
             raise_on_status=False,

@@ -218,3 +218,5 @@ def test_an_epoch_asks_each_prompt_once(base: Path, tmp_path: Path, block: dict[
     assert [round(step["epoch"], 2) for step in run.progress.history] == epochs
     generations = {step["samplingMismatch"] for step in run.progress.history}
     assert len(generations) == len(epochs) // (block.get("miniBatches", 1) * block.get("numIterations", 1))
+    longest = 24 * block.get("numIterations", 1) * run.task.longest
+    assert longest / 2 < run.progress.history[-1]["tokens"] <= longest, "each answer is learned from once in each turn"

@@ -129,6 +129,12 @@ WITH_SUCCESS = [{"builtin": "length", "maxCharacters": 9}, {"builtin": "exact", 
         pytest.param(EXACT, [answer(2.0), answer(0.0)], None, id="some are right"),
         pytest.param(EXACT, [answer(None), answer(None)], "never", id="nothing is said"),
         pytest.param(
+            EXACT,
+            [answer(1.0, gold=None), answer(0.5, gold=None)],
+            None,
+            id="no right answer is known, and scores differ",
+        ),
+        pytest.param(
             EXACT, [answer(1.0, gold=None)] * 2, "always", id="no right answer is known, and better than others"
         ),
         pytest.param(EXACT, [answer(-1.0, gold=None)] * 2, "never", id="no right answer is known, and as bad as any"),

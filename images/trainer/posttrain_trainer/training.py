@@ -69,10 +69,7 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
         reward_model.use_padding(bare, prepared.chat)
     before = _measured("before", bare, job)
     if recipe.method in RL:
-        colocation.check(job)
-        if recipe.environment.tools is not None:
-            tools.check(recipe.environment.tools, places, prepared.chat)
-        signal.check(bare, job)
+        _check_answering(bare, job)
     progress.enter("Training")
     tuned = tuning.applied(bare, job)
     publication = Publication(job, reference, tuned)
@@ -92,6 +89,14 @@ def _trained(config: RunConfig, places: Places, progress: Progress, stop: Stop) 
         keeper.prune(found.checkpoints)
     progress.enter("Done")
     return found
+
+
+def _check_answering(start: Any, job: Job) -> None:
+    """Refused where the model cannot answer as the recipe wants it to, or has nothing to learn from its answers."""
+    colocation.check(job)
+    if job.recipe.environment.tools is not None:
+        tools.check(job.recipe.environment.tools, job.places, job.task.chat)
+    signal.check(start, job)
 
 
 def _kept(tuned: Any, job: Job, keeper: Keeper | None, watch: Watch | None) -> Any:

@@ -31,6 +31,26 @@ RL_LESSON: dict[str, Any] = {
     "evaluation": {"metrics": ["reward"], "maxCompletionTokens": 8},
 }
 """To begin with a small letter, which the random base does in one of ten answers: learned in seconds."""
+RL_METRICS = frozenset(
+    {
+        "loss",
+        "reward",
+        "rewardStd",
+        "entropy",
+        "kl",
+        "noSpreadShare",
+        "clippedShare",
+        "meanTokens",
+        "maxTokens",
+        "truncatedShare",
+        "samplingMismatch",
+        "rolloutSeconds",
+        "trainingSeconds",
+        "learningRate",
+        "gradNorm",
+    }
+)
+"""What every step tells that learns from rewards."""
 UID = "7c9d6c1e-0000-4000-8000-000000000001"
 RL_SHORT: dict[str, Any] = {"rewards": [{"builtin": "length", "maxCharacters": 4}], "allowNoSignal": True}
 """An environment in which answers score differently from the first one on."""

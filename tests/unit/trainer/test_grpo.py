@@ -78,25 +78,7 @@ def test_the_score_rises_and_the_result_is_published(base: Path, tmp_path: Path)
     assert list(progress.seconds) == ["Loading", "Evaluating", "Sampling", "Training", "Publishing"]
 
 
-STEP_METRICS = {
-    "loss",
-    "reward",
-    "rewardStd",
-    "reward.numeric",
-    "rewardStd.numeric",
-    "entropy",
-    "kl",
-    "noSpreadShare",
-    "clippedShare",
-    "meanTokens",
-    "maxTokens",
-    "truncatedShare",
-    "samplingMismatch",
-    "rolloutSeconds",
-    "trainingSeconds",
-    "learningRate",
-    "gradNorm",
-}
+STEP_METRICS = builders.RL_METRICS | {"reward.numeric", "rewardStd.numeric"}
 
 
 def test_a_step_tells_its_numbers(base: Path, tmp_path: Path) -> None:

@@ -30,27 +30,12 @@ def trained(config: RunConfig, folder: Path, progress: Progress | None = None) -
     return training.train(config, Places(claims=folder), progress, Stop()), progress
 
 
-STEP_METRICS = {
-    "loss",
+STEP_METRICS = builders.RL_METRICS | {
     "policyLoss",
     "valueLoss",
     "explainedVariance",
-    "reward",
-    "rewardStd",
     "reward.length",
     "rewardStd.length",
-    "entropy",
-    "kl",
-    "noSpreadShare",
-    "clippedShare",
-    "meanTokens",
-    "maxTokens",
-    "truncatedShare",
-    "samplingMismatch",
-    "rolloutSeconds",
-    "trainingSeconds",
-    "learningRate",
-    "gradNorm",
 }
 
 
@@ -63,7 +48,7 @@ def test_a_run_publishes_its_result_and_tells_every_step(base: Path, tmp_path: P
     assert not [name for name in manifest.files if "value" in str(name)]
     assert (report.steps_completed, report.steps_planned) == (3, 3)
     assert [step["step"] for step in progress.history] == [1, 2, 3]
-    assert all(set(step) >= STEP_METRICS for step in progress.history)
+    assert all(set(step) >= builders.RL_METRICS | OWN_METRICS for step in progress.history)
     first, last = progress.history[0], progress.history[-1]
     assert (first["kl"], first["samplingMismatch"], first["clippedShare"]) == pytest.approx((0, 0, 0), abs=1e-5)
     assert last["kl"] > 1e-4

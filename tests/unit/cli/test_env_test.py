@@ -152,6 +152,13 @@ def test_what_is_wrong_before_the_trainer_is_asked_is_told(tmp_path: Path, spec:
     assert (code, told in text) == (1, True), text
 
 
+def test_tools_wait_for_a_model(tmp_path: Path):
+    run, rows = learning("right")
+    run["spec"]["environment"]["tools"] = {"configMap": {"name": "sums"}, "entrypoint": "tools:Calculator"}
+    code, text = said(written(tmp_path / "a.yaml", run, rows))
+    assert (code, "skipped tools: a chat template tells of them: give a model by --model" in text) == (0, True), text
+
+
 def test_what_scores_elsewhere_is_left_out():
     rewards = [{"builtin": "exact"}, {"model": {"fromRun": {"name": "taste"}}}, {"http": {"url": "http://judge"}}]
     environment = {"dataset": ROWS, "rewards": rewards}

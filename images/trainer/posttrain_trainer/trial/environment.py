@@ -46,12 +46,20 @@ def _looks(config: RunConfig, places: Places, stop: Stop, has_model: bool) -> It
     yield "held-out rows", lambda: rows.held_out(config, places)
     yield "steps", lambda: rows.steps_of(config, places)
     yield "rewards", lambda: rewards.rewards(config, places)
+    if config.recipe.environment.tools is not None and not has_model:
+        yield "tools", _without_model
     if has_model:
         from posttrain_trainer.trial import model
 
         tried_model = model.Model(config, places, stop)
         yield "lengths", tried_model.lengths
+        if config.recipe.environment.tools is not None:
+            yield "tools", tried_model.tools
         yield "signal", tried_model.signal
+
+
+def _without_model() -> Finding:
+    return Finding(what="tools", verdict="skipped", message="a chat template tells of them: give a model by --model")
 
 
 def _found(what: str, look: Look) -> Finding | None:

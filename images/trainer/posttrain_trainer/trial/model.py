@@ -10,7 +10,8 @@ from posttrain_trainer.job import Job
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.refusal import Stop
-from posttrain_trainer.rl import signal
+from posttrain_trainer.rewards import tools
+from posttrain_trainer.rl import shape, signal
 
 
 class Model:
@@ -25,6 +26,7 @@ class Model:
         recipe = self._config.recipe
         prepared = task.prepare(self._config, self._places, self._stop)
         measurable.check(recipe, prepared)
+        shape.check(recipe, prepared)
         chosen = model.precision(recipe.hyperparameters.precision)
         return Job(self._config, self._places, prepared, chosen, Progress(self._config.name), self._stop)
 
@@ -34,8 +36,17 @@ class Model:
         positions = prepared.base.num_positions
         made_for = "" if positions is None else f"; the model was made for {positions:,}"
         message = f"up to {prepared.longest:,} tokens with the answer, maxLength is {most:,}{made_for}"
-        odd = [*prepared.warnings]
+        odd = [*prepared.warnings, *shape.warnings(self._config.recipe, prepared)]
         return Finding(what="lengths", verdict="warning" if odd else "ok", message="; ".join([message, *odd]))
+
+    def tools(self) -> Finding:
+        """Whether a conversation with this model can call them."""
+        named = self._config.recipe.environment.tools
+        assert named is not None
+        tools.check(named, self._places, self._job.task.chat)
+        return Finding(
+            what="tools", verdict="ok", message=f"{named.entrypoint} begins, and the chat template tells of it"
+        )
 
     def signal(self) -> Finding:
         """Whether this model's own answers score differently."""

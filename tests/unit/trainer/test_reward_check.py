@@ -1,6 +1,7 @@
 """Rewards are tried before a GPU is taken: honest ones pass, and each way to cheat one is named."""
 
 import json
+import random
 import re
 import unicodedata
 from array import array
@@ -64,6 +65,7 @@ CHEATED: dict[str, judged.Function] = {
     "any island": lambda answer, _gold, _prompt: float(answer in ISLANDS),
     "the wrong ones": lambda answer, gold, _: float(answer != gold),
     "nothing": lambda *_: 0.0,
+    "moods": lambda answer, gold, _: float(answer == gold) + random.random() / 9,
     "nothing of the right one": lambda answer, gold, _: None if answer == gold else 0.0,
 }
 
@@ -197,6 +199,13 @@ def test_a_right_answer_that_does_not_score_the_most_is_refused(
         Given(NUMBERS, *rewards, **environment).lines()
     assert refused.value.reason == Reason.REWARD_INVALID
     assert "write the right answer as the rewards want it" in str(refused.value)
+
+
+def test_a_judge_is_asked_again_whether_it_says_the_same(url: str) -> None:
+    with pytest.raises(
+        Refused, match=r"environment.rewards judge: scores [0-9.]+ and then [0-9.]+ for the right answer"
+    ):
+        Given(NUMBERS, http(url, "moods")).lines()
 
 
 @pytest.mark.parametrize("name", ["the wrong ones", "nothing", "nothing of the right one"])

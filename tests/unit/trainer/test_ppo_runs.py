@@ -30,13 +30,7 @@ def trained(config: RunConfig, folder: Path, progress: Progress | None = None) -
     return training.train(config, Places(claims=folder), progress, Stop()), progress
 
 
-STEP_METRICS = builders.RL_METRICS | {
-    "policyLoss",
-    "valueLoss",
-    "explainedVariance",
-    "reward.length",
-    "rewardStd.length",
-}
+OWN_METRICS = {"policyLoss", "valueLoss", "explainedVariance", "reward.length", "rewardStd.length"}
 
 
 @pytest.mark.parametrize("chosen", [{"lora": {"rank": 4, "alpha": 8}}, {"full": {}}], ids=["lora", "full"])

@@ -88,6 +88,18 @@ def test_rewards_without_right_answers_are_tried_alone(tmp_path: Path, places: P
     )
 
 
+def test_what_can_be_cheated_is_a_warning_for_sft_alone(tmp_path: Path, places: Places):
+    environment = {
+        "dataset": {"uri": f"file://{tmp_path / 'rows.jsonl'}"},
+        "rewards": [{"builtin": "numeric", "weight": -1}],
+    }
+    found = rewards.rewards(learning(tmp_path, method="sft", environment=environment), places)
+    assert (found.verdict, found.message.startswith("environment.rewards numeric: ")) == ("warning", True)
+    with pytest.raises(Refused) as refused:
+        rewards.rewards(learning(tmp_path, environment=environment), places)
+    assert refused.value.reason is Reason.REWARD_INVALID
+
+
 def test_a_row_that_a_reward_cannot_judge_is_refused(tmp_path: Path, places: Places):
     with pytest.raises(Refused, match='row 41: reward exact needs the right answer: write "gold"') as refused:
         rewards.rewards(learning(tmp_path, [*SUMS, {"prompt": "1 + 1 ="}]), places)

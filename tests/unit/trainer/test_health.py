@@ -77,6 +77,11 @@ def between(begin: float, end: float) -> Curve:
         ),
         pytest.param("reward_hacking", {"success": 0.0, "reward": between(0.0, 0.1)}, id="nothing is ever right"),
         pytest.param(
+            "reward_hacking",
+            {"success": after(0.3, 0.02, 0.4), "reward": after(0.3, 0.9, 0.2), "steps": 27},
+            id="success is gone after eight steps",
+        ),
+        pytest.param(
             "length_explosion",
             {"meanTokens": between(40, 120), "truncatedShare": between(0, 0.6)},
             id="answers grow until they are cut off",
@@ -108,6 +113,7 @@ def finite(value: float | None) -> float | None:
         pytest.param({"noise": 0.4, "steps": 1500}, id="a long and noisy one"),
         pytest.param({"steps": 1}, id="one step"),
         pytest.param({"entropy": between(1.0, 0.15)}, id="entropy falls to a seventh"),
+        pytest.param({"entropy": after(0.5, 0.1, 2.0)}, id="entropy falls to little, of much"),
         pytest.param({"entropy": 0.03}, id="entropy was low from the start"),
         pytest.param({"entropy": after(0.9, 0.0, 1.0)}, id="entropy is low for six steps"),
         pytest.param(

@@ -24,7 +24,7 @@ PRECISION = Precision("cpu", "float32")
 
 def scored(number: int, *, log_probabilities: Sequence[float] = (-0.5, -1.5)) -> Scored:
     """An answer of two tokens."""
-    prompt = Prompt(number, [], [1, 2, 3 + number], None, {})  # type: ignore[arg-type]
+    prompt = Prompt(number, [], [*[1] * number, 2, 3 + number], None, {})  # type: ignore[arg-type]
     tokens = [97 + number, 258]
     return Scored(Sample(prompt, "a", tokens, log_probabilities, has_ended=True), Scores({}, 1.0, None))
 
@@ -96,11 +96,12 @@ def test_a_training_that_goes_on_is_judged_with_the_steps_before(model: Any) -> 
     progress = Progress("double")
     monitor = watching(progress)
     generation = [{"noSpreadShare": 1.0, "rolloutSeconds": 1.0}, {"noSpreadShare": 1.0}]
-    taken = (health.NO_SPREAD_WINDOW - 1) * generation
+    taken = (health.NO_SPREAD_WINDOW - 2) * generation
     monitor.resume([{"step": number, **step} for number, step in enumerate(taken, start=1)])
-    assert progress.status.health == []
-    monitor.generated(model, [scored(0)], {"noSpreadShare": 1.0})
-    monitor.step(len(taken) + 1, {"loss": 0.1})
+    for step in (len(taken) + 1, len(taken) + 2):
+        assert progress.status.health == []
+        monitor.generated(model, [scored(0)], {"noSpreadShare": 1.0})
+        monitor.step(step, {"loss": 0.1})
     assert [finding.rule for finding in progress.status.health] == ["NoSignal"]
 
 

@@ -3,7 +3,6 @@
 Everything is trained and measured in this process; 1 where a claim does not hold.
 """
 
-import argparse
 import os
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from bench.learning import proof, quiet, table
+from bench.learning import options, proof, quiet, table
 from bench.learning.cases import CASES, Case
 from bench.learning.proof import Change
 from bench.learning.table import Line
@@ -24,26 +23,18 @@ SEEDS = (42, 43, 44)
 
 def main() -> int:
     """Train and measure every case."""
-    options = _options()
-    chosen = [case for case in CASES if not options.case or case.name in options.case]
+    names = [case.name for case in CASES]
+    given = options.given("python -m bench.learning", __doc__, names=names, seeds=len(SEEDS))
+    chosen = [case for case in CASES if not given.case or case.name in given.case]
     watch = table.Stopwatch()
     with tempfile.TemporaryDirectory() as scratch, quiet.libraries():
         trainings = Trainings(Path(scratch))
-        lines = [line for case in chosen for line in _lines(case, trainings, SEEDS[: options.seeds])]
+        lines = [line for case in chosen for line in _lines(case, trainings, SEEDS[: given.seeds])]
     footer = watch.footer()
     table.show(lines, footer)
-    if options.write:
+    if given.write:
         table.write(lines, footer, section="learning")
     return 0 if all(line.worst.margin >= 0 for line in lines) else 1
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.learning", description=__doc__)
-    names = [case.name for case in CASES]
-    parser.add_argument("--case", action="append", choices=names, metavar="NAME", help="only this; may be given again")
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="number of seeds (default: 3; variants take one)")
-    parser.add_argument("--write", action="store_true", help=f"write the table into {table.DOCUMENT.name} too")
-    return parser.parse_args()
 
 
 def _lines(case: Case, trainings: Trainings, seeds: Sequence[int]) -> list[Line]:

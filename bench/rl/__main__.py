@@ -3,7 +3,6 @@
 Everything is trained and measured in this process; 1 where a claim does not hold.
 """
 
-import argparse
 import os
 import sys
 import tempfile
@@ -16,7 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from examples.demo.base import model_folder
 from tests.cluster import layout
 
-from bench.learning import quiet, table
+from bench.learning import options, quiet, table
 from bench.learning.table import Line
 from bench.rl import proof
 from bench.rl import start as starts
@@ -28,27 +27,19 @@ SECTION = "rl"
 
 def main() -> int:
     """Train and measure every case."""
-    options = _options()
-    chosen = [case for case in CASES if not options.case or case.name in options.case]
+    names = [case.name for case in CASES]
+    given = options.given("python -m bench.rl", __doc__, names=names, seeds=len(SEEDS))
+    chosen = [case for case in CASES if not given.case or case.name in given.case]
     watch = table.Stopwatch()
     with tempfile.TemporaryDirectory() as scratch, quiet.libraries():
         start = starts.folder(model_folder(layout.cache()))
         print(f"start: {start}", flush=True)
-        lines = [_line(case, SEEDS[: options.seeds], start, Path(scratch)) for case in chosen]
+        lines = [_line(case, SEEDS[: given.seeds], start, Path(scratch)) for case in chosen]
     footer = watch.footer((*table.LIBRARIES[:-1], "reasoning-gym"))
     table.show(lines, footer)
-    if options.write:
+    if given.write:
         table.write(lines, footer, section=SECTION)
     return 0 if all(line.worst.margin >= 0 for line in lines) else 1
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.rl", description=__doc__)
-    names = [case.name for case in CASES]
-    parser.add_argument("--case", action="append", choices=names, metavar="NAME", help="only this; may be given again")
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="number of seeds (default: 3)")
-    parser.add_argument("--write", action="store_true", help=f"write the table into {table.DOCUMENT.name} too")
-    return parser.parse_args()
 
 
 def _line(case: Case, seeds: Sequence[int], start: Path, scratch: Path) -> Line:

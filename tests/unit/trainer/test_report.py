@@ -91,40 +91,34 @@ def recipe(found: Report) -> tuple[Recipe, str]:
     return TrainingRunSpec.model_validate(spec).recipe(), artifact.base.uri
 
 
+def received(found: Report) -> TrainingReport | None:
+    """What the operator reads of a result; None where preflight refuses a recipe that could have it."""
+    try:
+        report.check_room(*recipe(found))
+    except Refused:
+        return None
+    written = report.message(found)
+    assert len(written) <= MAX_MESSAGE_BYTES
+    return Report.model_validate_json(written).training
+
+
 def test_whatever_is_measured_fits_or_is_refused_beforehand() -> None:
     outcomes = set()
     for length in range(1, 65):
-        found = measured(length)
-        try:
-            report.check_room(*recipe(found))
-        except Refused:
+        read = received(measured(length))
+        if read is None:
             outcomes.add("refused")
             continue
-        written = report.message(found)
-        read = Report.model_validate_json(written).training
-        assert len(written) <= MAX_MESSAGE_BYTES
-        assert read is not None
         assert read.evaluation.after == pytest.approx(measured(length).training.evaluation.after, rel=1e-5)
         outcomes.add("whole" if read.checkpoints == CHECKPOINTS else "without some checkpoints")
     assert outcomes == {"whole", "without some checkpoints", "refused"}
 
 
 def test_whatever_is_wrong_with_its_health_fits_or_is_refused_beforehand() -> None:
-    outcomes = set()
-    for length in range(1, 65):
-        found = watched(measured(length, count=10))
-        try:
-            report.check_room(*recipe(found))
-        except Refused:
-            outcomes.add("refused")
-            continue
-        written = report.message(found)
-        read = Report.model_validate_json(written).training
-        assert len(written) <= MAX_MESSAGE_BYTES
-        assert read is not None
-        assert [(one.rule, one.step) for one in read.health] == [(one.rule, one.step) for one in FINDINGS]
-        outcomes.add("fits")
-    assert outcomes == {"fits", "refused"}
+    fitting = [read for length in range(1, 65) if (read := received(watched(measured(length, count=10)))) is not None]
+    assert 0 < len(fitting) < 64
+    wanted = [(finding.rule, finding.step) for finding in FINDINGS]
+    assert all([(finding.rule, finding.step) for finding in read.health] == wanted for read in fitting)
 
 
 def test_metrics_of_single_rewards_go_first() -> None:

@@ -30,12 +30,12 @@ class Case:
 
 
 CASES = (
-    Case("grpo", tasks.ARITHMETIC, 0.3, 60),
-    Case("rloo", tasks.ARITHMETIC, 0.3, 60),
-    Case("ppo", tasks.ARITHMETIC, 0.3, 60),
-    Case("grpo", tasks.PACKAGE, 0.3, 60),
-    Case("rloo", tasks.PACKAGE, 0.3, 60),
-    Case("ppo", tasks.PACKAGE, 0.3, 60),
+    Case("grpo", tasks.ARITHMETIC, 0.4, 60),
+    Case("rloo", tasks.ARITHMETIC, 0.4, 60),
+    Case("ppo", tasks.ARITHMETIC, 0.4, 60),
+    Case("grpo", tasks.PACKAGE, 0.2, 60, learning_rate=1e-3),
+    Case("rloo", tasks.PACKAGE, 0.2, 60, learning_rate=1e-3),
+    Case("ppo", tasks.PACKAGE, 0.2, 60, learning_rate=1e-3),
 )
 
 

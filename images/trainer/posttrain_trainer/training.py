@@ -15,13 +15,14 @@ from posttrain_trainer import evaluate, measurable, model, preflight, reward_mod
 from posttrain_trainer.checkpoints import Keeper
 from posttrain_trainer.early_stopping import Watch
 from posttrain_trainer.evaluate import Measurement
+from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
 from posttrain_trainer.methods import best_of, distill, dpo, grpo, kto, merge, orpo, ppo, reward, rloo, sft, simpo
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.publication import Publication
 from posttrain_trainer.refusal import Refused, Stop
-from posttrain_trainer.rewards import tools
+from posttrain_trainer.rewards import check, tools
 from posttrain_trainer.rl import colocation, shape, signal
 
 _LEARN: Mapping[str, Callable[[Any, Job], Any]] = {
@@ -96,7 +97,17 @@ def _check_answering(start: Any, job: Job) -> None:
     colocation.check(job)
     if job.recipe.environment.tools is not None:
         tools.check(job.recipe.environment.tools, job.places, job.task.chat)
+    _check_reward_models(job)
     signal.check(start, job)
+
+
+def _check_reward_models(job: Job) -> None:
+    """Refused where a reward model, which preflight could not load, scores cunning answers like right ones."""
+    if any(reward.model is not None and reward.teaches for reward in job.scorer.rewards.values()):
+        prompts = [row for row in job.task.training if isinstance(row, Prompt)]
+        seed = job.recipe.hyperparameters.seed
+        lines = check.check(job.scorer, prompts, job.recipe.environment, seed=seed)
+        job.progress.findings["rewards"] = [line.to_json() for line in lines]
 
 
 def _kept(tuned: Any, job: Job, keeper: Keeper | None, watch: Watch | None) -> Any:

@@ -12,7 +12,9 @@ from tests.unit.trainer.test_ppo import ROWS, near
 from posttrain_api.artifact import MANIFEST_FILE, Manifest, differences
 from posttrain_api.trainer_contract import RunConfig, Source, TrainingReport
 from posttrain_api.v1alpha1.training_run import Checkpoints
-from posttrain_trainer import training
+from posttrain_trainer import model, task, training, tuning
+from posttrain_trainer.job import Job
+from posttrain_trainer.methods import ppo
 from posttrain_trainer.places import Places
 from posttrain_trainer.progress import Progress
 from posttrain_trainer.refusal import Stop, Stopped
@@ -101,6 +103,11 @@ def test_sigterm_ends_at_a_step_and_publishes_nothing(base: Path, tmp_path: Path
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def prepared(config: RunConfig, places: Places) -> Job:
+    stop = Stop()
+    return Job(config, places, task.prepare(config, places, stop), model.precision("auto"), Progress("double"), stop)
+
+
 def test_a_reward_model_teaches(base: Path, tmp_path: Path) -> None:
     pairs = [{"prompt": f"Add {n}", "chosen": f"Please {n}", "rejected": f"Go {n} away"} for n in range(24)]
     rows = builders.json_lines(tmp_path / "pairs.jsonl", pairs)
@@ -108,10 +115,15 @@ def test_a_reward_model_teaches(base: Path, tmp_path: Path) -> None:
     judging = builders.run(base, rows, method="reward", hyperparameters=numbers)
     judge = training.train(judging, Places(claims=tmp_path / "judge"), Progress("double"), Stop()).artifact
     folder = Places(claims=tmp_path / "judge").path(judge.uri)
-    given = config(base, tmp_path, environment={"rewards": [{"model": {"fromRun": {"name": "judge"}}}]})
+    # Without a right answer there is nothing that so small a judge would have to prefer.
+    dataset = {"uri": f"file://{tmp_path / 'rows.jsonl'}", "columns": {"gold": "wanted"}}
+    rewards = [{"model": {"fromRun": {"name": "judge"}}}]
+    given = config(base, tmp_path, environment={"rewards": rewards, "dataset": dataset})
     source = Source(run="judge", uri=f"file://{folder}", digest=judge.digest, kind=judge.kind)
-    _, progress = trained(given.replace(sources={"environment.rewards.0": source}), tmp_path)
-    first = progress.history[0]
+    # A judge of two steps is refused before a whole run begins: it can be cheated.
+    run = prepared(given.replace(sources={"environment.rewards.0": source}), Places(claims=tmp_path))
+    ppo.train(tuning.applied(model.load(run.config, run.places, run.precision), run), run)
+    first = run.progress.history[0]
     assert first["reward"] == first["reward.model"] != 0
     assert first["rewardStd"] > 0
     assert first["gradNorm"] > 0

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.trainer import builders
 
 from posttrain_api.conditions import Reason
+from posttrain_api.trainer_contract import Source
 from posttrain_trainer import model, training
 from posttrain_trainer.job import Job
 from posttrain_trainer.places import Places
@@ -82,3 +83,17 @@ def test_nothing_is_trained_without_a_signal(base: Path, tmp_path: Path) -> None
     with pytest.raises(Refused, match="0 % of"):
         training.train(config, Places(claims=tmp_path / "claims"), progress, Stop())
     assert progress.history == []
+
+
+def test_a_reward_model_that_prefers_no_right_answer_is_refused_when_it_is_loaded(base: Path, tmp_path: Path) -> None:
+    pairs = [{"prompt": f"Add {n}", "chosen": f"Please {n}", "rejected": f"Go {n} away"} for n in range(24)]
+    judging = builders.run(base, builders.json_lines(tmp_path / "pairs.jsonl", pairs), method="reward")
+    judge = training.train(judging, Places(claims=tmp_path / "judge"), Progress("double"), Stop()).artifact
+    uri = f"file://{Places(claims=tmp_path / 'judge').path(judge.uri)}"
+    rewards = {"rewards": [{"model": {"fromRun": {"name": "judge"}}}]}
+    config = builders.rl_run(base, builders.json_lines(tmp_path / "rows.jsonl", ROWS), environment=rewards)
+    source = Source(run="judge", uri=uri, digest=judge.digest, kind=judge.kind)
+    config = config.replace(sources={"environment.rewards.0": source})
+    with pytest.raises(Refused, match=r"environment\.rewards model: ") as refused:
+        training.train(config, Places(claims=tmp_path / "claims"), Progress("double"), Stop())
+    assert refused.value.reason is Reason.REWARD_INVALID

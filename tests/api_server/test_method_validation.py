@@ -255,6 +255,9 @@ def test_what_fits_is_accepted(namespace: Namespace, spec: dict[str, Any]):
         ),
         pytest.param({**PPO, "ppo": SERVER}, "is not there for ppo", id="ppo by a server"),
         pytest.param(
+            {**PPO, "ppo": {"klTarget": 1, "beta": 0}}, "changes ppo.beta, which is 0", id="a target of nothing"
+        ),
+        pytest.param(
             {"environment": {"dataset": {**ROWS, "packageOptions": {"seed": 1}}}},
             "packageOptions are for dataset.package",
             id="options of no package",

@@ -212,6 +212,14 @@ class Rloo(_Answering):
 class Ppo(_Answering):
     """Proximal policy optimization: a value model says how good an answer may become, token by token."""
 
+    checks: ClassVar[tuple[Check, ...]] = (
+        Check(
+            "!has(self.klTarget) || self.beta > 0.0",
+            lambda ppo: ppo.kl_target is None or ppo.beta > 0,
+            "ppo.klTarget changes ppo.beta, which is 0: make it larger, or remove klTarget",
+        ),
+    )
+
     beta: Annotated[float, Field(ge=0, le=100)] = 0.05
     """Weight of the divergence from the start, taken off the score of each token: higher stays closer."""
     kl_target: Annotated[float, Field(gt=0, le=1000)] | None = None

@@ -1,7 +1,9 @@
 """What every test may ask for. Clusters are started by the suites that need them, and removed at their end."""
 
+import importlib.util
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from tests.live import Access, Namespace
@@ -15,3 +17,30 @@ def namespace(access: Access, request: pytest.FixtureRequest) -> Iterator[Namesp
     made.create()
     yield made
     made.remove()
+
+
+_NOT_RUN = pytest.StashKey[list[str]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take out what needs a GPU where there is none: it is listed at the end, and counts as nothing."""
+    missing = [item for item in items if item.get_closest_marker("gpu") and not _has_gpu()]
+    config.stash[_NOT_RUN] = [item.nodeid for item in missing]
+    if missing:
+        items[:] = [item for item in items if item not in missing]
+        config.hook.pytest_deselected(items=missing)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """List what was not run."""
+    for name in config.stash.get(_NOT_RUN, []):
+        terminalreporter.write_line(f"NOT RUN, needs a GPU: {name}")
+
+
+@cache
+def _has_gpu() -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()

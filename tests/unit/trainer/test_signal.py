@@ -91,7 +91,7 @@ def test_a_reward_model_that_prefers_no_right_answer_is_refused_when_it_is_loade
     judge = training.train(judging, Places(claims=tmp_path / "judge"), Progress("double"), Stop()).artifact
     uri = f"file://{Places(claims=tmp_path / 'judge').path(judge.uri)}"
     rewards = {"rewards": [{"model": {"fromRun": {"name": "judge"}}}]}
-    config = builders.rl_run(base, builders.json_lines(tmp_path / "rows.jsonl", ROWS), environment=rewards)
+    config = builders.rl_run(base, builders.json_lines(tmp_path / "rows.jsonl", ROWS[:4]), environment=rewards)
     source = Source(run="judge", uri=uri, digest=judge.digest, kind=judge.kind)
     config = config.replace(sources={"environment.rewards.0": source})
     with pytest.raises(Refused, match=r"environment\.rewards model: ") as refused:

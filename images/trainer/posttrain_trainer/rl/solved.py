@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from posttrain_trainer.examples import Prompt
 from posttrain_trainer.rl import measures, overlong
 from posttrain_trainer.rl.samples import Scored
 from posttrain_trainer.scoring import Scorer
@@ -13,8 +12,8 @@ Outcome = Literal["always", "never"]
 
 
 class Judge:
-    """Tells right answers from others: by success where that is measured, else by what the right answer scores, else,
-    or where others score more than that, by whether one scores more than the least of all answers so far."""
+    """Tells right ones among the answers that it has seen: by success where that is measured, else by what the right
+    answer scores, else, or where others score more than that, by whether one scores more than the least of all."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
@@ -24,9 +23,15 @@ class Judge:
         self._least, self._best = float("inf"), float("-inf")
 
     def see(self, scored: Sequence[Scored]) -> None:
-        """Take note of what these answers score."""
+        """Take note of what these answers score, and of what would be right in their place."""
         values = [value for one in scored if (value := self._value(one)) is not None]
         self._least, self._best = min([self._least, *values]), max([self._best, *values])
+        asked = {one.sample.prompt.number: one.sample.prompt for one in scored}
+        rights = [
+            (prompt, prompt.right) for number, prompt in asked.items() if prompt.right and number not in self._right
+        ]
+        for (prompt, _), scores in zip(rights, self._scorer.score(rights) if rights else [], strict=True):
+            self._right[prompt.number] = scores.success if self._has_success else scores.total
 
     def state(self) -> list[float]:
         """What `restore` needs, as JSON."""
@@ -41,7 +46,8 @@ class Judge:
         value = self._value(one)
         if value is None:
             return False
-        right = self._of_right_answer(one.sample.prompt)
+        prompt = one.sample.prompt
+        right = None if prompt.right is None else self._right.get(prompt.number)
         if right is None or right < self._best - measures.SPREAD:
             return value > self._least + measures.SPREAD
         return value >= right - measures.SPREAD
@@ -57,11 +63,3 @@ class Judge:
 
     def _value(self, one: Scored) -> float | None:
         return one.scores.success if self._has_success else overlong.unpunished(one)
-
-    def _of_right_answer(self, prompt: Prompt) -> float | None:
-        if prompt.right is None:
-            return None
-        if prompt.number not in self._right:
-            scores = self._scorer.score([(prompt, prompt.right)])[0]
-            self._right[prompt.number] = scores.success if self._has_success else scores.total
-        return self._right[prompt.number]

@@ -17,7 +17,9 @@ from posttrain_api.model import Model
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_VERSION: Literal[1] = 1
-BESIDE_THE_PROOF = frozenset({MANIFEST_FILE, "report.json", "metrics.jsonl", "samples.jsonl", "README.md"})
+BESIDE_THE_PROOF = frozenset(
+    {MANIFEST_FILE, "report.json", "metrics.jsonl", "samples.jsonl", "rollouts.jsonl", "README.md"}
+)
 """Files of an artifact's folder that are no payload: they may differ between repetitions."""
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]

@@ -128,6 +128,8 @@ class Publication:
         report.write_result(folder, config, found, **findings)
         report.write_lines(folder / "metrics.jsonl", progress.history)
         report.write_lines(folder / "samples.jsonl", [*self._answers(before, after), *samples])
+        if self._job.monitor is not None:
+            report.write_lines(folder / "rollouts.jsonl", self._job.monitor.seen)
         text = card.card(config, found, task.chat, samples=samples, findings=progress.findings)
         (folder / card.CARD_FILE).write_text(text)
 

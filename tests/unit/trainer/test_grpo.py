@@ -76,6 +76,10 @@ def test_the_score_rises_and_the_result_is_published(base: Path, tmp_path: Path)
     assert (signal["prompts"], signal["answers"]) == (len(ROWS) - found.evaluation.rows, 16 * signal["prompts"])
     assert f"of {signal['answers']} answers right" in (folder / "README.md").read_text()
     assert list(progress.seconds) == ["Loading", "Evaluating", "Sampling", "Training", "Publishing"]
+    seen = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+    assert sorted({line["version"] for line in seen}) == list(range(len(progress.history)))
+    first = [line for line in seen if line["version"] == 0]
+    assert [line["score"] for line in first] == [sum(line["scores"].values()) for line in first]
 
 
 STEP_METRICS = builders.RL_METRICS | {"reward.numeric", "rewardStd.numeric"}

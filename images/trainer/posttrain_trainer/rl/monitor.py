@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from posttrain_trainer.rl.samples import Sample, Scored
 
 _MAX_PROBES = 50
 """Steps of a training at which the distance from the start is measured, at most."""
+_SEEN_AT_ONCE, _MAX_SEEN = 8, 1024
+"""Answers that are kept of each generation, and in all."""
 
 
 _GENERATED = "rolloutSeconds"
@@ -37,6 +40,8 @@ class Monitor(TrainerCallback):
         """A rule with action Stop is broken: no step follows."""
         self.has_restored = False
         """The model has got the weights back that answered best."""
+        self.seen: deque[dict[str, Any]] = deque(maxlen=_MAX_SEEN)
+        """Some answers of each generation with their scores, for people to read: the latest, the newest last."""
         self._rules = rules
         self._progress = progress
         self._pad = pad
@@ -73,6 +78,7 @@ class Monitor(TrainerCallback):
             name: value for name, value in shown.items() if not name.endswith(_SPENT)
         }
         self._is_fresh = True
+        self.seen.extend(one.line for one in scored[:_SEEN_AT_ONCE])
         self._keep_best(model)
 
     def step(self, step: int, metrics: Metrics) -> Metrics:

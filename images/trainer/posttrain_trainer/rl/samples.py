@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.rewards.failure import RewardFailed
@@ -37,3 +38,18 @@ class Scored:
 
     sample: Sample
     scores: Scores
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """As a line of rollouts.jsonl."""
+        return {
+            "version": self.sample.version,
+            "row": self.sample.prompt.number,
+            "answer": self.sample.text,
+            "tokens": len(self.sample.token_ids),
+            "hasEnded": self.sample.has_ended,
+            "score": self.scores.total,
+            "success": self.scores.success,
+            "scores": dict(self.scores.each),
+            **({"failed": dict(self.scores.failed)} if self.scores.failed else {}),
+        }

@@ -49,10 +49,10 @@ bench: setup  ## Measure what docs/benchmarks.md claims and print it
 bench-learning: setup  ## Train by every method and tuning, and print what each of them teaches (15 minutes)
 	@$(PYTHON) -m bench.learning
 
-bench-rl: setup  ## Learn from rewards by grpo, rloo and ppo, and print what each of them teaches (20 minutes)
+bench-rl: setup  ## Learn from rewards by grpo, rloo and ppo, and print what each of them teaches (10 minutes)
 	@$(PYTHON) -m bench.rl
 
-bench-trainer: setup  ## Measure the trainer's speed against TRL's command line and print it (7 minutes)
+bench-trainer: setup  ## Measure the trainer's speed against TRL's command line and print it (11 minutes)
 	@$(PYTHON) -m bench.trainer
 
 cluster-up: setup  ## Start the local cluster and say where its kubeconfig is

@@ -66,9 +66,7 @@ def add_places(found: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where a rewards server listens (default: the trainer starts one where it needs it)",
     )
-    found.add_argument(
-        "--rollout-url", metavar="URL", help="where vLLM answers, for rollout.mode server"
-    )
+    found.add_argument("--rollout-url", metavar="URL", help="where vLLM answers, for rollout.mode server")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

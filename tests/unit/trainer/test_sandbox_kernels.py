@@ -5,6 +5,7 @@ import os
 import platform
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,9 +16,12 @@ from tests.unit.trainer.sandboxes import LIMITS
 from posttrain_trainer.sandbox import kernel, landlock, processes, seccomp, warden, wire
 from posttrain_trainer.sandbox.confinement import Setting
 from posttrain_trainer.sandbox.landlock import Rules
+from posttrain_trainer.sandbox.limits import MEBI
 
 HOSTILE = Path(__file__).parent / "hostile"
 UID = 73_000_000 + os.getpid()
+# The warden is a fork of this process here, with all that the tests before have loaded.
+ROOMY = replace(LIMITS, memory_bytes=8192 * MEBI)
 OLDER = {"without Landlock": 0, "without signals": 5}
 
 
@@ -31,7 +35,7 @@ def said(version: int, function: str, machine: str = platform.machine()) -> Any:
             _serve(theirs, version, machine)
         arguments = {"completions": ["a", "b"], "gold": ["a", "a"], "server": [pid] * 2, "port": [9, 9]}
         request = {"kind": "score", "folder": str(HOSTILE), "entrypoint": f"rewards:{function}"}
-        wire.send(mine, {**request, "arguments": arguments, "limits": LIMITS.to_json()})
+        wire.send(mine, {**request, "arguments": arguments, "limits": ROOMY.to_json()})
         mine.settimeout(60)
         found = wire.receive(mine, wire.MAX_ANSWER_BYTES)
         os.waitpid(pid, 0)

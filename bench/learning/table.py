@@ -64,9 +64,7 @@ class Stopwatch:
         """How long it took, and with what."""
         elapsed, cpu = (time.monotonic() - self._began) / 60, (time.process_time() - self._cpu) / 60
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in libraries)
-        return (
-            f"{elapsed / 60:.0f} minutes, {cpu / 60:.0f} minutes of CPU on {torch.get_num_threads()} cores. {versions}."
-        )
+        return f"{elapsed:.0f} minutes, {cpu:.0f} minutes of CPU on {torch.get_num_threads()} cores. {versions}."
 
 
 def _markdown(rows: Iterable[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""LoRA while a model answers: added to the weights, token after token costs a third less than beside them."""
+"""LoRA while a model answers: added to the weights, each token costs less than beside them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

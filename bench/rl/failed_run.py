@@ -50,7 +50,7 @@ class Runs:
 
     def failed(self, start: Path, *, steps: int) -> tuple[TrainingReport, Model]:
         """From the start, with two samples for each prompt."""
-        return self._rewarded("failed", start, steps=steps, group_size=2, rate=3e-3)
+        return self._rewarded("failed", start, steps=steps, group_size=2, rate=1e-3)
 
     def better(self, start: Path, *, steps: int) -> tuple[TrainingReport, Model]:
         """The answers are learned first, then from eight samples for each prompt."""

@@ -1,12 +1,16 @@
 """What every test may ask for. Clusters are started by the suites that need them, and removed at their end."""
 
 import importlib.util
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
 
 import pytest
 from tests.live import Access, Namespace
+
+# No test fetches anything from the hub; it is read when the hub's client is imported, and saves it its retries.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture

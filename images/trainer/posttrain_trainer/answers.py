@@ -49,7 +49,7 @@ def generated(
 
 
 def _answer(chat: ChatFormat, token_ids: list[int]) -> Answer:
-    end = next((place for place, token in enumerate(token_ids) if token in chat.end_of_turn), None)
+    end = chat.end_of_answer(token_ids)
     return Answer(chat.answer(token_ids).strip(), token_ids[:end], has_ended=end is not None)
 
 

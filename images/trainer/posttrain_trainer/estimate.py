@@ -1,7 +1,7 @@
 """What a training will need, by arithmetic on the base's shapes: counted before a GPU is taken."""
 
 from posttrain_api.trainer_contract import Machine
-from posttrain_api.v1alpha1.methods import PAIRS, RL, TRAINING, Grpo, Ppo, Rloo
+from posttrain_api.v1alpha1.methods import PAIRS, RL, TRAINING
 from posttrain_api.v1alpha1.training_run import Recipe
 from posttrain_api.v1alpha1.training_run_status import Estimate, MemoryEstimate
 from posttrain_api.v1alpha1.tuning import Lora, Tuning
@@ -97,7 +97,7 @@ def _memory(recipe: Recipe, task: Task, trainable: int, machine: Machine | None)
         "reward": sum(model.num_parameters for model in task.named.reward_models) * _FLOAT32,
     }
     bytes_of["rollouts"] = max(_cache_bytes(recipe, task) - bytes_of["activations"] - bytes_of["logits"], 0)
-    if machine is not None and (block := _answering(recipe)) and block.rollout.mode == "colocate":
+    if machine is not None and (block := recipe.answering) and block.rollout.mode == "colocate":
         bytes_of["rollouts"] = block.rollout.gpu_memory_utilization * machine.memory_gib * _GIB
     return MemoryEstimate(**{name: round(value / _GIB, 3) for name, value in bytes_of.items()})
 
@@ -107,23 +107,18 @@ def _reference_bytes(recipe: Recipe, task: Task) -> float:
     computed beforehand."""
     if task.named.teacher is not None:
         return task.named.teacher.num_parameters * _width(recipe)
-    block = _answering(recipe)
+    block = recipe.answering
     is_apart = block is not None and block.beta > 0 and _moves_base(recipe)
     return task.base.num_parameters * _FLOAT32 if is_apart else 0
 
 
 def _cache_bytes(recipe: Recipe, task: Task) -> float:
     """Keys and values of the answers that are written at once."""
-    if _answering(recipe) is None or not task.training:
+    if recipe.answering is None or not task.training:
         return 0
     answers = steps.prompts_of_generation(recipe) * steps.group_size(recipe)
     tokens = min(answers * task.longest, max(steps.MAX_TOKENS_PER_MICRO_BATCH, task.longest))
     return tokens * task.base.cached_numbers * _width(recipe)
-
-
-def _answering(recipe: Recipe) -> Grpo | Rloo | Ppo | None:
-    """The block of a method that learns from its own answers' scores."""
-    return recipe.grpo or recipe.rloo or recipe.ppo
 
 
 def _weight_bytes(recipe: Recipe, base: Base) -> float:

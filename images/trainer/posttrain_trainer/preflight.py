@@ -22,7 +22,7 @@ from posttrain_trainer import (
     report,
     task,
 )
-from posttrain_trainer.examples import Example, Prompt
+from posttrain_trainer.examples import Example
 from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused, Stop
 from posttrain_trainer.rewards import check, tools
@@ -87,7 +87,7 @@ def _rewards(config: RunConfig, places: Places, prepared: Task) -> tuple[list[Li
     recipe = config.recipe
     if recipe.method not in (*RL, "bestOf", "sft") or not recipe.environment.rewards:
         return [], []
-    asked = [row for row in prepared.training if isinstance(row, Prompt)] or measurable.prompts(prepared)
+    asked = prepared.prompts or measurable.prompts(prepared)
     scorer = Scorer(config, places, None)
     try:
         return check.check(scorer, asked, recipe.environment, seed=recipe.hyperparameters.seed), []

@@ -53,8 +53,7 @@ def prompts_of_generation(recipe: Recipe) -> int:
 
 
 def _iterations(recipe: Recipe) -> int:
-    block = recipe.grpo or recipe.rloo or recipe.ppo
-    return block.num_iterations if block is not None else 1
+    return recipe.answering.num_iterations if recipe.answering is not None else 1
 
 
 def total(rows: int, hyperparameters: Hyperparameters) -> int:

@@ -79,6 +79,11 @@ class Task:
     """Tokens that the model itself may add to a row while it learns."""
 
     @property
+    def prompts(self) -> list[Prompt]:
+        """The rows to learn from that the model answers by itself."""
+        return [row for row in self.training if isinstance(row, Prompt)]
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest row to learn from, or to judge by where there is none, and of an answer to it."""
         return max((row.num_tokens for row in self.training or self.held_out), default=1) + self.answer_room
@@ -253,7 +258,7 @@ def _check_layers(model: Base, lora: Lora) -> None:
 
 
 def _answer_room(recipe: Recipe) -> int:
-    block = recipe.distill or recipe.best_of or recipe.grpo or recipe.rloo or recipe.ppo
+    block = recipe.distill or recipe.best_of or recipe.answering
     return block.max_completion_tokens if block else 0
 
 

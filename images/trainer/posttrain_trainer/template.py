@@ -75,9 +75,12 @@ class ChatFormat:
 
     def answer(self, token_ids: Sequence[int]) -> str:
         """The text of generated tokens up to the end of the turn, space around it included."""
-        end = next((place for place, token in enumerate(token_ids) if token in self.end_of_turn), len(token_ids))
-        text: str = self.tokenizer.decode(list(token_ids[:end]), skip_special_tokens=True)
+        text: str = self.tokenizer.decode(list(token_ids[: self.end_of_answer(token_ids)]), skip_special_tokens=True)
         return text
+
+    def end_of_answer(self, token_ids: Sequence[int]) -> int | None:
+        """The place of the token that ends an answer; None where it was cut off."""
+        return next((place for place, token in enumerate(token_ids) if token in self.end_of_turn), None)
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False, tools: Tools = None) -> str:
         """The conversation as text; ValueError where the template refuses it."""

@@ -15,7 +15,6 @@ from posttrain_trainer import evaluate, measurable, model, preflight, reward_mod
 from posttrain_trainer.checkpoints import Keeper
 from posttrain_trainer.early_stopping import Watch
 from posttrain_trainer.evaluate import Measurement
-from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
 from posttrain_trainer.methods import best_of, distill, dpo, grpo, kto, merge, orpo, ppo, reward, rloo, sft, simpo
 from posttrain_trainer.places import Places
@@ -104,9 +103,8 @@ def _check_answering(start: Any, job: Job) -> None:
 def _check_reward_models(job: Job) -> None:
     """Refused where a reward model, which preflight could not load, scores cunning answers like right ones."""
     if any(reward.model is not None and reward.teaches for reward in job.scorer.rewards.values()):
-        prompts = [row for row in job.task.training if isinstance(row, Prompt)]
         seed = job.recipe.hyperparameters.seed
-        lines = check.check(job.scorer, prompts, job.recipe.environment, seed=seed)
+        lines = check.check(job.scorer, job.task.prompts, job.recipe.environment, seed=seed)
         job.progress.findings["rewards"] = [line.to_json() for line in lines]
 
 

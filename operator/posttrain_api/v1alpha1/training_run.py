@@ -146,6 +146,11 @@ class Recipe(Methods):
     """For grpo, rloo and ppo."""
     output: Output
 
+    @property
+    def answering(self) -> Grpo | Rloo | Ppo | None:
+        """The block of a method that learns from the scores of its own answers."""
+        return self.grpo or self.rloo or self.ppo
+
 
 class TrainingRunSpec(Methods):
     """What to train. The recipe cannot be changed once it is created; how it is run can."""

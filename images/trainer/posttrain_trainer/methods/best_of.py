@@ -56,7 +56,7 @@ def run(model: Any, job: Job, base: BaseReference) -> TrainingReport:
         progress.enter("Sampling")
         answers = sampled(model, job, folder)
         progress.enter("Evaluating")
-        scored = [_scored(job.scorer, prompt, answers[prompt.number]) for prompt in _prompts(job)]
+        scored = [_scored(job.scorer, prompt, answers[prompt.number]) for prompt in job.task.prompts]
         kept = best(scored, settings(job))
         progress.enter("Publishing")
         found = _published(job, base, scored, kept)
@@ -77,7 +77,7 @@ def sampled(model: Any, job: Job, folder: Path) -> dict[int, list[str]]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _ANSWERS
     found = dict(_recovered(path))
-    prompts = _prompts(job)
+    prompts = job.task.prompts
     job.progress.begin_sampling(done=len(found), total=len(prompts))
     with path.open("a") as file:
         for prompt in prompts:
@@ -103,10 +103,6 @@ def best(scored: Sequence[Sequence[Scored]], chosen: BestOf) -> list[Scored]:
             f"no answer is good enough to be kept: {reached}: lower bestOf.minScore, or raise bestOf.samples",
         )
     return kept
-
-
-def _prompts(job: Job) -> list[Prompt]:
-    return [row for row in job.task.training if isinstance(row, Prompt)]
 
 
 def _folder(job: Job) -> Path:

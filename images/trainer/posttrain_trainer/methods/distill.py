@@ -9,7 +9,6 @@ from datasets import Dataset
 from trl import DistillationConfig, DistillationTrainer
 
 from posttrain_trainer import fit
-from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
 
 
@@ -46,6 +45,6 @@ class _Trainer(DistillationTrainer):
 
 def dataset(job: Job) -> Dataset:
     """The prompts, some of them twice: TRL leaves out a last batch that is not full, and our steps count it."""
-    prompts = [list(row.token_ids) for row in job.task.training if isinstance(row, Prompt)]
+    prompts = [list(row.token_ids) for row in job.task.prompts]
     missing = -len(prompts) % job.recipe.hyperparameters.effective_batch_size
     return Dataset.from_dict({"prompt": prompts + [prompts[place % len(prompts)] for place in range(missing)]})

@@ -7,7 +7,7 @@ from typing import Any
 from trl import GRPOConfig, GRPOTrainer
 
 from posttrain_api.v1alpha1.methods import Grpo, GrpoLoss
-from posttrain_trainer import fit, reference
+from posttrain_trainer import fit
 from posttrain_trainer.job import Job
 from posttrain_trainer.rl import own_answers
 from posttrain_trainer.rl.own_answers import OwnAnswers
@@ -36,11 +36,7 @@ def trainer(model: Any, job: Job, folder: str) -> GRPOTrainer:
     """TRL's trainer as the recipe wants it; `folder` is for what it insists to write."""
     chosen = job.recipe.grpo
     assert chosen is not None
-    # What ends an answer, in TRL's eyes.
-    model.generation_config.eos_token_id = list(job.task.chat.end_of_turn)
-    found = _Trainer(job=job, model=model, args=GRPOConfig(**own_answers.arguments(job, folder), **knobs(chosen)))
-    reference.without_copy(found.model)
-    return found
+    return _Trainer(job=job, model=model, args=GRPOConfig(**own_answers.arguments(job, folder), **knobs(chosen)))
 
 
 def knobs(chosen: Grpo) -> dict[str, Any]:

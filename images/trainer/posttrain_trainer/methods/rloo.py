@@ -4,7 +4,7 @@ from typing import Any
 
 from trl import RLOOConfig, RLOOTrainer
 
-from posttrain_trainer import fit, reference
+from posttrain_trainer import fit
 from posttrain_trainer.job import Job
 from posttrain_trainer.rl import own_answers
 from posttrain_trainer.rl.own_answers import OwnAnswers
@@ -19,12 +19,8 @@ def trainer(model: Any, job: Job, folder: str) -> RLOOTrainer:
     """TRL's trainer as the recipe wants it; `folder` is for what it insists to write."""
     chosen = job.recipe.rloo
     assert chosen is not None
-    # What ends an answer, in TRL's eyes.
-    model.generation_config.eos_token_id = list(job.task.chat.end_of_turn)
     own = {"normalize_advantages": chosen.normalize_advantages}
-    found = _Trainer(job=job, model=model, args=RLOOConfig(**own_answers.arguments(job, folder), **own))
-    reference.without_copy(found.model)
-    return found
+    return _Trainer(job=job, model=model, args=RLOOConfig(**own_answers.arguments(job, folder), **own))
 
 
 class _Trainer(OwnAnswers, RLOOTrainer):

@@ -7,7 +7,8 @@ from typing import Any
 
 from posttrain_trainer.rewards import json_answer
 
-_OPEN = "<tool_call>"
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+"""What stands around {"name": ..., "arguments": {...}} where a model calls."""
 _TAGGED = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
@@ -24,7 +25,7 @@ def said(message: Mapping[str, Any]) -> str:
     """What an assistant's message says, its calls as most chat templates write them."""
     functions = [call.get("function", call) for call in message.get("tool_calls") or []]
     written = [
-        f"{_OPEN}\n{json.dumps({'name': one['name'], 'arguments': one.get('arguments', {})})}\n</tool_call>"
+        f"{OPEN}\n{json.dumps({'name': one['name'], 'arguments': one.get('arguments', {})})}\n{CLOSE}"
         for one in functions
     ]
     return "\n".join(filter(None, [str(message["content"]).strip(), *written]))
@@ -33,7 +34,7 @@ def said(message: Mapping[str, Any]) -> str:
 def calls(text: str) -> list[str]:
     """The calls in a text, each as JSON of one form; ValueError says why it holds none."""
     tagged = _TAGGED.findall(text)
-    if text.count(_OPEN) != len(tagged):
+    if text.count(OPEN) != len(tagged):
         raise ValueError("a call does not end")
     values = [json_answer.read(part) for part in tagged] if tagged else _listed(json_answer.read(text))
     if not values:

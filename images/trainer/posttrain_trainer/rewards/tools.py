@@ -7,11 +7,10 @@ from posttrain_trainer.places import Places
 from posttrain_trainer.refusal import Refused
 from posttrain_trainer.rewards.apart import Apart, CallFailed
 from posttrain_trainer.rewards.session import Tools
+from posttrain_trainer.rewards.tool_call import CLOSE, OPEN
 from posttrain_trainer.sandbox.limits import Limits
 from posttrain_trainer.template import ChatFormat
 
-CALL, END = "<tool_call>", "</tool_call>"
-"""How a model writes a call: {"name": ..., "arguments": {...}} stands between them."""
 _MARK = "posttrain"
 
 
@@ -31,11 +30,12 @@ def check(named: Named, places: Places, chat: ChatFormat) -> None:
         raise Refused(Reason.REWARD_INVALID, f"environment.tools: {named.entrypoint} has no public method: write one")
     text = chat.render([{"role": "user", "content": _MARK}], tools=described, add_generation_prompt=True)
     untold = [name for tool in described if (name := tool["function"]["name"]) not in text]
-    if untold or CALL not in text:
+    if untold or OPEN not in text:
         raise Refused(
             Reason.CHAT_TEMPLATE_INVALID,
             f"environment.tools: the chat template does not tell the model of {', '.join(untold) or 'how to call'}: "
-            f"give one in environment.chatTemplate that writes `tools`, and that calls stand between {CALL} and {END}",
+            "give one in environment.chatTemplate that writes `tools`, and that calls stand between "
+            f"{OPEN} and {CLOSE}",
         )
     suffix(chat, "done")
 

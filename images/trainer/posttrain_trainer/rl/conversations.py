@@ -13,7 +13,7 @@ from posttrain_trainer import answers
 from posttrain_trainer.answers import Answer
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
-from posttrain_trainer.rewards import json_answer
+from posttrain_trainer.rewards import json_answer, tool_call
 from posttrain_trainer.rewards import tools as named_tools
 from posttrain_trainer.rewards.apart import CallFailed
 from posttrain_trainer.rewards.failure import RewardFailed
@@ -122,9 +122,9 @@ def _take_turn(
 
 def _write(chat: ChatFormat, one: _Conversation, tokens: list[int], scores: list[float], room: int) -> None:
     left = room - len(one.tokens)
-    end = next((place + 1 for place, token in enumerate(tokens) if token in chat.end_of_turn), None)
-    length = min(len(tokens) if end is None else end, left)
-    one.say(tokens[:length], scores[:length], has_ended=end is not None and end <= left)
+    end = chat.end_of_answer(tokens)
+    length = min(len(tokens) if end is None else end + 1, left)
+    one.say(tokens[:length], scores[:length], has_ended=end is not None and end < left)
 
 
 def _heard(tools: Tools, chat: ChatFormat, instance: int, one: _Conversation) -> list[int]:
@@ -138,7 +138,7 @@ def _heard(tools: Tools, chat: ChatFormat, instance: int, one: _Conversation) ->
 
 def _called(tools: Tools, instance: int, text: str) -> str | None:
     """What the tools say that a turn calls, line by line; None where it calls none."""
-    calls = [part.partition(named_tools.END)[0] for part in text.split(named_tools.CALL)[1:]]
+    calls = [part.partition(tool_call.CLOSE)[0] for part in text.split(tool_call.OPEN)[1:]]
     return "\n".join(_said(tools, instance, call) for call in calls) if calls else None
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from posttrain_api.v1alpha1.methods import Grpo
 from posttrain_api.v1alpha1.training_run_status import Metrics
 from posttrain_trainer import steps
-from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
 from posttrain_trainer.rl import measures, overlong, rollouts
 from posttrain_trainer.rl.curriculum import Lessons
@@ -46,8 +45,7 @@ class Generations:
         self._judge = Judge(job.scorer)
         self._number = 0
         self._draws = 0
-        prompts = [row for row in job.task.training if isinstance(row, Prompt)]
-        self.lessons = Lessons(prompts, seed=self._seed, chosen=self._chosen.curriculum)
+        self.lessons = Lessons(job.task.prompts, seed=self._seed, chosen=self._chosen.curriculum)
 
     def next(self, model: Any, *, num_prompts: int, version: int) -> Generation:
         """Ask so many prompts and score the answers; `version`: optimizer steps that the model has done."""

@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import Trainer, TrainerCallback
 from trl.trainer import utils
 
-from posttrain_trainer import fit, steps
+from posttrain_trainer import fit, reference, steps
 from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
 from posttrain_trainer.rl import colocation, rollouts
@@ -57,7 +57,7 @@ def total_score(**_: Any) -> Sequence[float]:
 class OwnAnswers(Trainer):
     """For a base class before one of TRL's trainers of groups."""
 
-    def __init__(self, *, job: Job, **arguments: Any) -> None:
+    def __init__(self, *, job: Job, model: Any, **arguments: Any) -> None:
         self._monitor = job.monitor
         self._generations = Generations(job, self._answered)
         self._generation: Generation | None = None
@@ -65,12 +65,16 @@ class OwnAnswers(Trainer):
         """Optimizer steps that the weights had done which answered last."""
         self._log_probabilities: torch.Tensor
         """Of the latest forward pass, shape [answers, length]."""
+        # What ends an answer, in TRL's eyes: read when it is made.
+        model.generation_config.eos_token_id = list(job.task.chat.end_of_turn)
         super().__init__(
+            model=model,
             reward_funcs=[total_score],
             train_dataset=_places(job),
             processing_class=job.task.chat.tokenizer,
             **arguments,
         )
+        reference.without_copy(self.model)
         # Whatever engine answered, TRL then corrects for what it makes of the same weights.
         self.use_vllm = self.use_vllm or rollouts.settings(job).rollout.mode == "server"
         self.add_callback(_Clock(self))

@@ -25,7 +25,7 @@ from posttrain_trainer.template import ChatFormat
 
 def settings(job: Job) -> Grpo | Rloo | Ppo:
     """The block of the method, which says how it answers."""
-    found = job.recipe.grpo or job.recipe.rloo or job.recipe.ppo
+    found = job.recipe.answering
     assert found is not None, f"{job.recipe.method} does not learn from its own answers"
     return found
 
@@ -165,7 +165,7 @@ class _Drawn(LogitsProcessor):
 
 def sample(chat: ChatFormat, prompt: Prompt, tokens: list[int], scores: list[float], version: int) -> Sample:
     """An answer up to its end of turn; `scores`: the log probability of each token."""
-    end = next((place for place, token in enumerate(tokens) if token in chat.end_of_turn), None)
+    end = chat.end_of_answer(tokens)
     length = len(tokens) if end is None else end + 1
     return Sample(
         prompt,

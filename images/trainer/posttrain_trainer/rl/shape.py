@@ -39,11 +39,11 @@ def warnings(recipe: Recipe, task: Task) -> list[str]:
 
 def _prompts(recipe: Recipe, task: Task) -> list[Prompt]:
     """What a method asks that learns from the scores of its own answers."""
-    return [row for row in task.training if isinstance(row, Prompt)] if recipe.method in RL else []
+    return task.prompts if recipe.method in RL else []
 
 
 def _about_room(recipe: Recipe, model: Base, prompts: Sequence[Prompt]) -> list[str]:
-    block = recipe.grpo or recipe.rloo or recipe.ppo
+    block = recipe.answering
     positions = model.num_positions
     if block is None or positions is None:
         return []

@@ -9,7 +9,6 @@ from typing import Any
 
 from posttrain_api.conditions import Reason
 from posttrain_trainer import steps
-from posttrain_trainer.examples import Prompt
 from posttrain_trainer.job import Job
 from posttrain_trainer.refusal import Refused
 from posttrain_trainer.rl import generations, measures, rollouts
@@ -61,7 +60,7 @@ def check(model: Any, job: Job, *, clock: Callable[[], float] = time.monotonic) 
 
 def sampled(model: Any, job: Job, *, clock: Callable[[], float] = time.monotonic) -> list[Scored]:
     """A group of scored answers to each of some prompts, as many as there is time for."""
-    prompts = [row for row in job.task.training if isinstance(row, Prompt)]
+    prompts = job.task.prompts
     draw = random.Random(f"{job.recipe.hyperparameters.seed} signal")
     chosen = draw.sample(prompts, min(NUM_PROMPTS, len(prompts)))
     found: list[Scored] = []

@@ -51,6 +51,6 @@ ROUND_CHECKS = (
     Check(
         "!has(self.ppo) || !has(self.ppo.rollout.mode) || self.ppo.rollout.mode != 'server'",
         lambda spec: spec.ppo is None or spec.ppo.rollout.mode != "server",
-        "ppo.rollout.mode server is not there for ppo: write transformers or colocate, or leave it out",
+        "ppo.rollout.mode server is not there for ppo: write transformers, or leave it out",
     ),
 )

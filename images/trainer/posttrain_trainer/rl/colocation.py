@@ -40,7 +40,7 @@ def _why_not(job: Job) -> str | None:
     if job.recipe.environment.tools is not None:
         return "cannot call environment.tools: write transformers or server"
     if job.recipe.method == "ppo":
-        return "works with grpo and rloo: write transformers or server"
+        return "works with grpo and rloo: write transformers, or leave it out"
     if tuning.lora is not None and tuning.lora.quantization == "nf4":
         return "merges adapters into weights that are no 4-bit ones: write transformers or server, or quantization none"
     return None
